@@ -1,0 +1,239 @@
+//! `run`: a command of a node, its output here as it comes, its exit code ours.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::Args;
+use secmon_protocol::{
+    command::{OutputStream, RunEnd, RunFailure},
+    ecs,
+    text::printable,
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncWriteExt as _, Stderr, Stdout},
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+
+use super::{Common, EXIT_CODES, Failure, failure::complain};
+use crate::{Client, ClientError, Run, RunEvent};
+
+/// The command ended because its time was up, as timeout(1) has it.
+const TIMED_OUT: u8 = 124;
+/// secmon failed before the command's end, as timeout(1) and env(1) have it.
+const FAILED: u8 = 125;
+/// How long a cancelled command may take to end before it is left to the node: the node sends TERM, waits,
+/// and then sends KILL.
+const CANCEL_WITHIN: Duration = Duration::from_secs(15);
+
+const EXAMPLES: &str = "\
+Examples:
+  secmon run web-1 restart-web
+  secmon run web-1 backup > backup.tar
+  secmon run web-1 uptime --json
+
+What may be run: secmon commands NODE";
+
+/// Arguments of `run`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct RunArgs {
+    /// The node: its name, its id, or a beginning of its id that no other node has
+    node: String,
+    /// The command's label in the node's allowlist
+    label: String,
+    /// Print one JSON object per piece of output (in base64), and one for the end
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &RunArgs, common: &Common) -> Result<u8, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Output)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Output)?;
+    let mut running = None;
+    let mut sink = Sink { json: args.json, out: tokio::io::stdout(), err: tokio::io::stderr() };
+    let signalled = tokio::select! {
+        result = start_and_copy(args, common, &mut running, &mut sink) => return result,
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    };
+    if let Some(Running { run, .. }) = &mut running {
+        let ending = async {
+            run.cancel().await?;
+            copy(run, &mut sink).await
+        };
+        // A second signal ends the wait; the node ends the command all the same.
+        tokio::select! {
+            ended = timeout(CANCEL_WITHIN, ending) => match ended {
+                // The exit code says what matters; an output that is closed needs no words.
+                Ok(Ok(end)) => drop(sink.end(&end).await),
+                Ok(Err(Failure::Closed)) => {}
+                Ok(Err(failure)) => complain(&failure.to_string()),
+                Err(_) => complain("the command was told to end, but its end was not reported in time"),
+            },
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    Ok(signalled)
+}
+
+struct Running {
+    client: Client,
+    run: Run,
+}
+
+async fn start_and_copy(
+    args: &RunArgs,
+    common: &Common,
+    running: &mut Option<Running>,
+    sink: &mut Sink,
+) -> Result<u8, Failure> {
+    let client = common.connect().await?;
+    let run = client.run(&args.node, &args.label).await?;
+    let Running { client, run } = running.insert(Running { client, run });
+    let end = match copy(run, sink).await {
+        Ok(end) => end,
+        // Our reader is gone: the drop of the run cancels the command, and nothing more needs saying.
+        Err(Failure::Closed) => {
+            let _ = timeout(CANCEL_WITHIN, async {
+                run.cancel().await?;
+                while run.next().await?.is_some() {}
+                Ok::<_, ClientError>(())
+            })
+            .await;
+            return Err(Failure::Closed);
+        }
+        Err(Failure::Client(error)) => return Ok(refused(&error)),
+        Err(other) => return Err(other),
+    };
+    sink.end(&end).await?;
+    Ok(match end {
+        RunEnd::Exited(code) => u8::try_from(code & 0xff).unwrap_or(FAILED),
+        RunEnd::Signalled(signal) => u8::try_from(signal.saturating_add(128)).unwrap_or(FAILED),
+        RunEnd::TimedOut => {
+            complain(&format!("{} on {} was ended: its time was up", args.label, args.node));
+            TIMED_OUT
+        }
+        RunEnd::Cancelled => {
+            complain(&format!("{} on {} was cancelled", args.label, args.node));
+            FAILED
+        }
+        RunEnd::Failed { why, message } => {
+            complain(&message);
+            if why == RunFailure::UnknownLabel {
+                labels(client, args).await;
+            }
+            FAILED
+        }
+    })
+}
+
+/// The exit code of a run that the hub refused, or that was lost before its process stood.
+fn refused(error: &ClientError) -> u8 {
+    complain(&error.to_string());
+    match error.exit_code() {
+        1 => FAILED,
+        code => code,
+    }
+}
+
+/// Says which labels there are where only the node knew better (a hub that refuses a label says so
+/// itself), the nearest to the one that was asked for first.
+async fn labels(client: &Client, args: &RunArgs) {
+    let Ok(commands) = client.commands(&args.node).await else { return };
+    let mut labels: Vec<&str> = commands.iter().map(|c| c.label.as_str()).collect();
+    labels.sort_by_key(|label| strsim::damerau_levenshtein(label, &args.label));
+    let names: Vec<String> = labels.into_iter().map(printable).collect();
+    super::screen::note(&if names.is_empty() {
+        format!("secmon: {} offers no commands", printable(&args.node))
+    } else {
+        format!("secmon: {} offers: {}", printable(&args.node), names.join(", "))
+    });
+}
+
+/// Copies a run's output until its end.
+async fn copy(run: &mut Run, sink: &mut Sink) -> Result<RunEnd, Failure> {
+    let mut started = false;
+    loop {
+        match run.next().await {
+            Ok(Some(RunEvent::Started { .. })) => started = true,
+            Ok(Some(RunEvent::Output { stream, data })) => sink.output(stream, &data).await?,
+            Ok(Some(RunEvent::Exit(end))) => return Ok(end),
+            Ok(None) => return Err(lost("the run is over already".to_owned())),
+            // The command ran: whatever became of the hub, it is secmon that failed.
+            Err(error) if started => return Err(lost(error.to_string())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn lost(message: String) -> Failure {
+    Failure::Other { message, code: FAILED }
+}
+
+struct Sink {
+    json: bool,
+    out: Stdout,
+    err: Stderr,
+}
+
+impl Sink {
+    async fn output(&mut self, stream: OutputStream, data: &[u8]) -> Result<(), Failure> {
+        if self.json {
+            let line = json!({ "stream": stream.as_str(), "data": STANDARD.encode(data) });
+            return self.line(&line).await;
+        }
+        match stream {
+            OutputStream::Stdout => {
+                self.out.write_all(data).await?;
+                self.out.flush().await?;
+            }
+            OutputStream::Stderr => {
+                self.err.write_all(data).await?;
+                self.err.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, end: &RunEnd) -> Result<(), Failure> {
+        if self.json { self.line(&end_json(end)).await } else { Ok(()) }
+    }
+
+    async fn line(&mut self, value: &Value) -> Result<(), Failure> {
+        self.out.write_all(format!("{value}\n").as_bytes()).await?;
+        Ok(self.out.flush().await?)
+    }
+}
+
+/// The last line of `run --json`: `end`, and `exit_code`, `signal` or `message` with it.
+fn end_json(end: &RunEnd) -> Value {
+    let word = ecs::run_end_word(end);
+    match end {
+        RunEnd::Exited(code) => json!({ "end": word, "exit_code": code }),
+        RunEnd::Signalled(signal) => json!({ "end": word, "signal": signal }),
+        RunEnd::Failed { message, .. } => json!({ "end": word, "message": message }),
+        RunEnd::TimedOut | RunEnd::Cancelled => json!({ "end": word }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_run_reads_the_same_for_ever() {
+        let failed = RunEnd::Failed { why: RunFailure::Busy, message: "too many".into() };
+        let ends = [RunEnd::Exited(3), RunEnd::Signalled(9), RunEnd::TimedOut, RunEnd::Cancelled, failed];
+        let lines = ends.map(|end| end_json(&end).to_string()).join("\n");
+        insta::assert_snapshot!(lines, @r#"
+        {"end":"exited","exit_code":3}
+        {"end":"signalled","signal":9}
+        {"end":"timed_out"}
+        {"end":"cancelled"}
+        {"end":"failed","message":"too many"}
+        "#);
+    }
+}

@@ -1,0 +1,24 @@
+//! The secmon client: a library that talks to a hub over its Unix socket, and the CLI built on it.
+//!
+//! [`Client`] is the handle; one task per connection does the talking. [`render`] makes text for people
+//! out of events and nodes, purely; [`cli`] is the commands `list`, `show`, `watch`, `commands`, `run` and
+//! `enroll`. What must not live here: anything that a hub or a node does, and any JSON of our own making
+//! for events and nodes (that is [`secmon_protocol::ecs`]).
+//!
+//! # Exit codes
+//!
+//! The commands end with the codes that [`cli::EXIT_CODES`] lists.
+
+pub mod cli;
+mod client;
+mod connection;
+mod error;
+pub mod pattern;
+pub mod render;
+mod run;
+mod subscription;
+
+pub use client::{Client, Enrolled, HubInfo};
+pub use error::ClientError;
+pub use run::{Run, RunEvent};
+pub use subscription::{Item, Subscription};

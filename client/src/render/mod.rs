@@ -1,0 +1,90 @@
+//! Text for people out of events and nodes. Pure: what is known, the time and the look go in, text comes
+//! out.
+//!
+//! Every text that a node, a hub or an attacker may have chosen goes through
+//! [`secmon_protocol::text::printable`] here. What must not live here: a terminal, a clock, the
+//! environment, JSON.
+
+mod event;
+mod list;
+mod sentence;
+mod show;
+mod table;
+mod units;
+
+use anstyle::{AnsiColor, Style};
+use jiff::tz::TimeZone;
+use secmon_protocol::{text::printable, time::UnixNanos};
+
+pub use event::{Severity, event_line, severity};
+pub use list::list;
+pub use sentence::sentence;
+pub use show::{commands, show};
+pub use units::{bytes, duration};
+
+/// A clock that is off by more than this, in nanoseconds, is worth a warning: 2 s. Less is lost in the
+/// time that a connection takes to be made.
+pub const CLOCK_TOLERANCE: i64 = 2_000_000_000;
+
+/// How text shall look.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// Whether escape sequences for colour may be used.
+    pub colour: bool,
+    /// Columns of the terminal; none when the output is not one, and then nothing is wrapped.
+    pub width: Option<u16>,
+    /// The zone of the times shown.
+    pub zone: TimeZone,
+}
+
+impl Look {
+    /// No colour, no width, UTC.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { colour: false, width: None, zone: TimeZone::UTC }
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    fn warn(&self, text: &str) -> String {
+        self.paint(AnsiColor::Yellow.on_default(), text)
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.paint(Style::new().bold(), text)
+    }
+
+    /// A moment: the time alone when it is of the same day as `now`, else the date as well.
+    fn moment(&self, at: UnixNanos, now: UnixNanos) -> String {
+        let local = |t: UnixNanos| t.timestamp().to_zoned(self.zone.clone());
+        let (at, now) = (local(at), local(now));
+        let form = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+        at.strftime(form).to_string()
+    }
+}
+
+/// A warning about a clock that is off, where it is: `clock_offset` is the node's minus the hub's, in
+/// nanoseconds.
+fn clock_warning(name: &str, clock_offset: i64) -> Option<String> {
+    (clock_offset.unsigned_abs() > CLOCK_TOLERANCE.unsigned_abs()).then(|| {
+        let way = if clock_offset > 0 { "ahead of" } else { "behind" };
+        let by = clock_offset.unsigned_abs() / 1_000_000;
+        format!(
+            "{}: its clock is {}.{} s {way} the hub's; set up time synchronisation there",
+            printable(name),
+            by / 1000,
+            by % 1000 / 100
+        )
+    })
+}
+
+/// `reason; remedy`, made safe to print.
+fn why(reason: &str, remedy: &str) -> String {
+    if remedy.is_empty() {
+        printable(reason)
+    } else {
+        format!("{}; {}", printable(reason), printable(remedy))
+    }
+}

@@ -1,0 +1,207 @@
+//! What an event says, as a sentence for people.
+
+use secmon_protocol::{
+    auth::{AuthAction, AuthEvent, Source, SourceHost},
+    command::RunEnd,
+    event::{Detail, EventType},
+    facet::{FacetId, FacetStatus},
+    hub_event::{HubEvent, Requester},
+    session::Session,
+    text::printable,
+    wireguard::{WgPeer, WgPeerKey},
+};
+
+use super::why;
+
+/// The sentence, safe to print, on one line.
+#[must_use]
+pub fn sentence(detail: &Detail) -> String {
+    match detail {
+        Detail::Facet(facet, FacetStatus::Unavailable(u)) => {
+            format!("cannot see {}: {}", facet_words(*facet), why(&u.reason, &u.remedy))
+        }
+        Detail::Facet(facet, _) => format!("now sees {}", facet_words(*facet)),
+        Detail::Session(kind, _, s) => session(*kind, s),
+        Detail::Wg(kind, key, peer) => wireguard(*kind, key, peer),
+        Detail::Auth(e) => auth(e),
+        Detail::Hub(e) => hub(e),
+        Detail::Lost(lost) => {
+            format!("{} records of the node are lost: {}", lost.count, printable(&lost.reason))
+        }
+        Detail::Gap(gap) if gap.after.log == gap.to.log => format!(
+            "{} records are missing here: {}",
+            gap.to.n.saturating_sub(gap.after.n),
+            printable(&gap.reason)
+        ),
+        Detail::Gap(gap) => format!("records are missing here: {}", printable(&gap.reason)),
+        Detail::Unreadable { types, reason } => {
+            let types: Vec<String> = types.iter().map(|t| printable(t)).collect();
+            format!("a record ({}) that this secmon cannot read: {}", types.join(", "), printable(reason))
+        }
+    }
+}
+
+pub(super) fn facet_words(facet: FacetId) -> String {
+    match facet {
+        FacetId::SESSIONS => "sessions".to_owned(),
+        FacetId::WG_PEERS => "WireGuard peers".to_owned(),
+        FacetId::AUTH_LOG => "the auth log".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn session(kind: EventType, s: &Session) -> String {
+    let mut out = printable(&s.user);
+    out.push_str(if kind == EventType::SessionClosed { " logged out" } else { " logged in" });
+    part(&mut out, " on ", s.tty.as_deref());
+    part(&mut out, " from ", s.remote.as_deref());
+    let sources: Vec<&str> = s.sources.iter().map(|s| s.as_str()).collect();
+    if !sources.is_empty() {
+        out.push_str(&format!(" ({})", sources.join(", ")));
+    }
+    out
+}
+
+fn wireguard(kind: EventType, key: &WgPeerKey, peer: &WgPeer) -> String {
+    let mut out = format!("{} peer {}", printable(&key.interface), key.public_key);
+    out.push_str(match kind {
+        EventType::WgPeerAdded => " was added",
+        EventType::WgPeerRemoved => " was removed",
+        EventType::WgPeerChanged => " was changed",
+        EventType::WgPeerOnline => " is online",
+        _ => " is offline",
+    });
+    if let Some(endpoint) = peer.endpoint {
+        out.push_str(&format!(", endpoint {endpoint}"));
+    }
+    if kind != EventType::WgPeerOnline && kind != EventType::WgPeerOffline && !peer.allowed_ips.is_empty() {
+        let networks: Vec<String> = peer.allowed_ips.iter().map(|n| printable(n)).collect();
+        out.push_str(&format!(", networks {}", networks.join(" ")));
+    }
+    out
+}
+
+fn auth(e: &AuthEvent) -> String {
+    let user = e.user.as_deref().map_or_else(|| "somebody".to_owned(), printable);
+    let method = e.method.as_deref().map(printable);
+    let mut out = match e.action {
+        AuthAction::Accepted => format!("accepted {} for {user}", method.as_deref().unwrap_or("login")),
+        AuthAction::Failed => format!("failed {} for {user}", method.as_deref().unwrap_or("login")),
+        AuthAction::InvalidUser => match method {
+            Some(method) => format!("failed {method} for invalid user {user}"),
+            None => format!("invalid user {user}"),
+        },
+        AuthAction::Disconnected => match &e.user {
+            Some(_) => format!("{user} disconnected"),
+            None => "connection ended".to_owned(),
+        },
+        AuthAction::SessionOpened => pam_session("opened", e),
+        AuthAction::SessionClosed => pam_session("closed", e),
+        AuthAction::Sudo => {
+            let mut out = match e.command.as_deref() {
+                Some(command) => format!("{user} ran {}", printable(command)),
+                None => format!("{user} used {}", printable(&e.program)),
+            };
+            part(&mut out, " as ", e.target_user.as_deref());
+            out
+        }
+        AuthAction::SudoDenied => {
+            let mut out = format!("{user} may not run ");
+            out.push_str(&e.command.as_deref().map_or_else(|| printable(&e.program), printable));
+            part(&mut out, " as ", e.target_user.as_deref());
+            out
+        }
+        AuthAction::Su | AuthAction::SuFailed => {
+            let verb = if e.action == AuthAction::Su { "became" } else { "failed to become" };
+            let target = e.target_user.as_deref().map_or_else(|| "somebody else".to_owned(), printable);
+            format!("{user} {verb} {target}")
+        }
+        // What these say differs from program to program; the program's own words say it best.
+        AuthAction::AccountChanged | AuthAction::Probe => {
+            format!("{}: {}", printable(&e.program), printable(&e.message))
+        }
+    };
+    let own_words = matches!(e.action, AuthAction::AccountChanged | AuthAction::Probe);
+    if !own_words {
+        part(&mut out, " on ", e.tty.as_deref());
+        part(&mut out, " in ", e.cwd.as_deref());
+        if let Some(from) = &e.source {
+            out.push_str(&source(from));
+        }
+        part(&mut out, ", key ", e.fingerprint.as_deref());
+        part(&mut out, ": ", e.reason.as_deref());
+    }
+    if e.count > 1 {
+        out.push_str(&format!(" ({} times)", e.count));
+    }
+    if e.trusted == Some(false) {
+        out.push_str(&format!(" [FORGED: not written by {}]", printable(&e.program)));
+    }
+    out
+}
+
+fn pam_session(verb: &str, e: &AuthEvent) -> String {
+    let mut out = printable(e.service.as_deref().unwrap_or(&e.program));
+    out.push_str(&format!(" session {verb}"));
+    match (&e.target_user, &e.user) {
+        (Some(target), Some(by)) if target != by => {
+            out.push_str(&format!(" for {} by {}", printable(target), printable(by)));
+        }
+        (Some(user), _) | (None, Some(user)) => out.push_str(&format!(" for {}", printable(user))),
+        (None, None) => {}
+    }
+    out
+}
+
+fn source(source: &Source) -> String {
+    let host = match &source.host {
+        SourceHost::Ip(ip) => ip.to_string(),
+        SourceHost::Name(name) => printable(name),
+    };
+    source.port.map_or_else(|| format!(" from {host}"), |port| format!(" from {host} port {port}"))
+}
+
+fn hub(e: &HubEvent) -> String {
+    match e {
+        HubEvent::Enrolled { replaced: false } => "enrolled".to_owned(),
+        HubEvent::Enrolled { replaced: true } => "enrolled anew; its old papers are refused".to_owned(),
+        HubEvent::Removed => "removed".to_owned(),
+        HubEvent::Connected { address, agent } => {
+            format!("connected from {} (version {})", printable(address), printable(agent))
+        }
+        HubEvent::Disconnected { reason } => format!("disconnected: {}", printable(reason)),
+        HubEvent::Gap { from, to, reason } => format!(
+            "{} records of the node are missing: {}",
+            to.0.saturating_sub(from.0).saturating_add(1),
+            printable(reason)
+        ),
+        HubEvent::CommandStarted { job, label, by } => {
+            format!("{} started {} (job {})", requester(by), printable(label), job.0)
+        }
+        HubEvent::CommandFinished { job, label, by, end } => {
+            format!("{} of {} {} (job {})", printable(label), requester(by), run_end(end), job.0)
+        }
+    }
+}
+
+fn requester(by: &Requester) -> String {
+    by.user.as_deref().map_or_else(|| format!("uid {}", by.uid), printable)
+}
+
+/// How a run ended: `exited with 3`.
+pub(super) fn run_end(end: &RunEnd) -> String {
+    match end {
+        RunEnd::Exited(code) => format!("exited with {code}"),
+        RunEnd::Signalled(signal) => format!("was ended by signal {signal}"),
+        RunEnd::TimedOut => "was ended by its timeout".to_owned(),
+        RunEnd::Cancelled => "was cancelled".to_owned(),
+        RunEnd::Failed { message, .. } => format!("failed: {}", printable(message)),
+    }
+}
+
+fn part(out: &mut String, before: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        out.push_str(before);
+        out.push_str(&printable(text));
+    }
+}

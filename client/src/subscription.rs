@@ -1,0 +1,115 @@
+//! A subscription: the hub's events as they come, with every hole named.
+
+use secmon_protocol::{
+    codec::{self, CodecError},
+    event::{self, Event},
+    ids::Cursor,
+    limits::MAX_FRAME,
+    message::client::{Gap, HubToClient, NodeDetail},
+    record::LogRecord,
+};
+use tokio::time::timeout;
+
+use crate::{
+    ClientError,
+    client::{ANSWER_WITHIN, Answers, unexpected},
+};
+
+/// Records between the connection's task and the reader of a subscription. Enough to let the two work at
+/// once; what a slow reader does not take stays in the socket and then with the hub.
+pub(crate) const QUEUE: usize = 256;
+
+/// What a subscription yields.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// One record: its place, and its events, of which there may be none.
+    Record {
+        /// The record's place. Everything up to it has been seen.
+        cursor: Cursor,
+        /// What it means, in order.
+        events: Vec<Event>,
+    },
+    /// The hub no longer has these; what follows them comes next.
+    Gap(Gap),
+    /// Nothing up to this place matched the filter.
+    Progress(Cursor),
+}
+
+/// A standing subscription. Dropping it ends it.
+#[derive(Debug)]
+pub struct Subscription {
+    answers: Answers,
+    after: Cursor,
+    snapshot: Option<Vec<NodeDetail>>,
+}
+
+impl Subscription {
+    pub(crate) async fn begin(mut answers: Answers) -> Result<Self, ClientError> {
+        let first = timeout(ANSWER_WITHIN, answers.next())
+            .await
+            .map_err(|_| ClientError::NoAnswer { after: ANSWER_WITHIN })??;
+        match first {
+            HubToClient::Subscribed { after, snapshot, .. } => Ok(Self { answers, after, snapshot }),
+            _ => Err(unexpected("the answer to Subscribe is not Subscribed")),
+        }
+    }
+
+    /// The place up to which the subscriber has seen everything: at first where the subscription began,
+    /// then that of the latest item. Subscribe from here to go on without a hole.
+    #[must_use]
+    pub fn after(&self) -> Cursor {
+        self.after
+    }
+
+    /// The nodes as they stood where the subscription began, where it began with a snapshot; once.
+    #[must_use]
+    pub fn take_snapshot(&mut self) -> Option<Vec<NodeDetail>> {
+        self.snapshot.take()
+    }
+
+    /// The next item. Safe to cancel.
+    ///
+    /// # Errors
+    /// The connection broke or the hub ended the subscription; nothing more will come.
+    pub async fn next(&mut self) -> Result<Item, ClientError> {
+        let message = self.answers.next().await?;
+        self.take(message)
+    }
+
+    /// The next item if it is already here.
+    ///
+    /// # Errors
+    /// As [`Subscription::next`].
+    pub fn try_next(&mut self) -> Option<Result<Item, ClientError>> {
+        let message = self.answers.try_next()?;
+        Some(message.and_then(|message| self.take(message)))
+    }
+
+    fn take(&mut self, message: HubToClient) -> Result<Item, ClientError> {
+        let (item, after) = match message {
+            HubToClient::Event { record, .. } => {
+                let record = decode(&record).map_err(|e| crate::connection::malformed(&e))?;
+                (Item::Record { cursor: record.cursor, events: event::events(&record) }, record.cursor)
+            }
+            HubToClient::Gap { gap, .. } => {
+                let to = gap.to;
+                (Item::Gap(gap), to)
+            }
+            HubToClient::Progress { cursor, .. } => (Item::Progress(cursor), cursor),
+            _ => return Err(unexpected("a subscription was sent something else than events")),
+        };
+        self.after = after;
+        Ok(item)
+    }
+}
+
+/// A record may be larger than a frame (a diff of a whole state); such a one is read under the limits of
+/// a list's item.
+fn decode(record: &[u8]) -> Result<LogRecord, CodecError> {
+    if record.len() <= MAX_FRAME {
+        return codec::decode(record);
+    }
+    let mut list = bytes::BytesMut::with_capacity(record.len() + 4);
+    codec::push_item(&mut list, record);
+    codec::decode_list(&list)?.pop().ok_or(CodecError::Truncated)
+}

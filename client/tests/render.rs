@@ -1,0 +1,523 @@
+//! What people see: every kind of event, the tables at several widths, and hostile texts made harmless.
+#![expect(clippy::unwrap_used, reason = "clippy exempts test functions, and these are their helpers")]
+
+use bytes::Bytes;
+use secmon_client::render::{self, Look};
+use secmon_protocol::{
+    auth::{AuthAction, AuthEvent, AuthLogSource, Source, SourceHost},
+    codec::encode_value,
+    command::{CommandInfo, RunEnd},
+    event::{Detail, Event, EventType},
+    facet::{FacetId, FacetStatus, Unavailable},
+    hub_event::{HubEvent, Requester},
+    ids::{Cursor, JobId, LogId, NodeId, Seq},
+    message::{
+        client::{FacetSummary, Gap, NodeDetail, NodeSummary, Presence},
+        node::HostFacts,
+    },
+    record::Lost,
+    session::{Session, SessionKind, SessionSource},
+    time::UnixNanos,
+    wireguard::{WgPeer, WgPeerKey, WgPublicKey},
+};
+
+const SECOND: i64 = 1_000_000_000;
+/// 2026-11-21T12:00:00Z.
+const NOW: UnixNanos = UnixNanos(1_795_262_400 * SECOND);
+
+fn ago(seconds: i64) -> UnixNanos {
+    UnixNanos(NOW.0 - seconds * SECOND)
+}
+
+fn wide(width: u16) -> Look {
+    Look { width: Some(width), ..Look::plain() }
+}
+
+fn session(user: &str) -> Session {
+    Session {
+        user: user.into(),
+        tty: Some("pts/0".into()),
+        remote: Some("10.0.0.5".into()),
+        since: ago(60),
+        leader: Some(77),
+        service: None,
+        kind: SessionKind::Interactive,
+        sources: [SessionSource::Utmp].into(),
+    }
+}
+
+fn peer() -> (WgPeerKey, WgPeer) {
+    let key = WgPeerKey { interface: "wg0".into(), public_key: WgPublicKey([7; 32]) };
+    let peer = WgPeer {
+        endpoint: Some("198.51.100.7:51820".parse().unwrap()),
+        allowed_ips: vec!["10.7.0.0/24".into(), "fd00::/64".into()],
+        latest_handshake: Some(ago(75)),
+        rx_bytes: 5_000_000,
+        tx_bytes: 900,
+        keepalive: Some(25),
+        online: true,
+    };
+    (key, peer)
+}
+
+fn auth(action: AuthAction, with: impl FnOnce(&mut AuthEvent)) -> Detail {
+    let mut event = AuthEvent::new(NOW, "sshd", Some(9), action, "the message");
+    with(&mut event);
+    Detail::Auth(event)
+}
+
+fn from(event: &mut AuthEvent) {
+    event.source = Some(Source { host: SourceHost::Ip("1.2.3.4".parse().unwrap()), port: Some(22) });
+}
+
+fn line(detail: Detail) -> String {
+    let node = Some((NodeId([1; 16]), "web-1".parse().unwrap()));
+    render::event_line(&Event { id: String::new(), cursor: None, node, time: NOW, detail }, &Look::plain())
+}
+
+/// One of everything, so that the test below can see that no type was left out.
+fn one_of_each() -> Vec<Detail> {
+    let (key, wg) = peer();
+    let by = Requester { uid: 1000, user: Some("alice".into()), pid: None, agent: "secmon 0.1.0".into() };
+    let unavailable = Unavailable {
+        reason: "cannot read /var/log/auth.log: permission denied".into(),
+        remedy: "run the node as root".into(),
+    };
+    let user = |e: &mut AuthEvent| e.user = Some("root".into());
+    let mut all = vec![
+        Detail::Hub(HubEvent::Enrolled { replaced: false }),
+        Detail::Hub(HubEvent::Removed),
+        Detail::Hub(HubEvent::Connected { address: "10.0.0.1:4000".into(), agent: "0.1.0".into() }),
+        Detail::Hub(HubEvent::Disconnected { reason: "no heartbeat for 30 s".into() }),
+        Detail::Facet(FacetId::SESSIONS, FacetStatus::Ready),
+        Detail::Facet(FacetId::AUTH_LOG, FacetStatus::Unavailable(unavailable)),
+        Detail::Session(EventType::SessionOpened, "k".into(), session("alice")),
+        Detail::Session(EventType::SessionClosed, "k".into(), session("alice")),
+    ];
+    for kind in [
+        EventType::WgPeerAdded,
+        EventType::WgPeerRemoved,
+        EventType::WgPeerChanged,
+        EventType::WgPeerOnline,
+        EventType::WgPeerOffline,
+    ] {
+        all.push(Detail::Wg(kind, key.clone(), wg.clone()));
+    }
+    all.extend([
+        auth(AuthAction::Accepted, |e| {
+            user(e);
+            from(e);
+            e.method = Some("publickey".into());
+            e.fingerprint = Some("ED25519 SHA256:abc".into());
+        }),
+        auth(AuthAction::Failed, |e| {
+            user(e);
+            from(e);
+            e.method = Some("password".into());
+            e.count = 5;
+        }),
+        auth(AuthAction::InvalidUser, |e| {
+            e.user = Some("admin".into());
+            from(e);
+        }),
+        auth(AuthAction::InvalidUser, |e| {
+            e.user = Some("admin".into());
+            e.method = Some("password".into());
+            from(e);
+        }),
+        auth(AuthAction::Disconnected, |e| {
+            user(e);
+            from(e);
+            e.reason = Some("disconnected by user".into());
+        }),
+        auth(AuthAction::Disconnected, from),
+        auth(AuthAction::SessionOpened, user),
+        auth(AuthAction::SessionClosed, |e| {
+            e.user = Some("alice".into());
+            e.target_user = Some("root".into());
+            e.service = Some("su".into());
+        }),
+        auth(AuthAction::Sudo, |e| {
+            e.user = Some("alice".into());
+            e.target_user = Some("root".into());
+            e.command = Some("/bin/ls -l".into());
+            e.tty = Some("pts/0".into());
+            e.cwd = Some("/home/alice".into());
+        }),
+        auth(AuthAction::SudoDenied, |e| {
+            e.user = Some("bob".into());
+            e.target_user = Some("root".into());
+            e.command = Some("/bin/sh".into());
+            e.reason = Some("user NOT in sudoers".into());
+        }),
+        auth(AuthAction::Su, |e| {
+            e.user = Some("alice".into());
+            e.target_user = Some("root".into());
+            e.tty = Some("pts/1".into());
+        }),
+        auth(AuthAction::SuFailed, |e| {
+            e.user = Some("bob".into());
+            e.target_user = Some("root".into());
+        }),
+        auth(AuthAction::AccountChanged, |_| {}),
+        auth(AuthAction::Probe, from),
+        auth(AuthAction::Accepted, |e| {
+            user(e);
+            e.trusted = Some(false);
+        }),
+        Detail::Hub(HubEvent::CommandStarted { job: JobId(4), label: "uptime".into(), by: by.clone() }),
+    ]);
+    for end in [RunEnd::Exited(3), RunEnd::Signalled(9), RunEnd::TimedOut, RunEnd::Cancelled] {
+        let (job, label, by) = (JobId(4), "uptime".into(), by.clone());
+        all.push(Detail::Hub(HubEvent::CommandFinished { job, label, by, end }));
+    }
+    let at = |n| Cursor { log: LogId(1), n };
+    all.extend([
+        Detail::Hub(HubEvent::Gap { from: Seq(3), to: Seq(5), reason: "the node dropped them".into() }),
+        Detail::Lost(Lost { count: 12, reason: "the outbox was full".into() }),
+        Detail::Gap(Gap { after: at(3), to: at(10), reason: "too slow".into() }),
+        Detail::Unreadable { types: vec!["new.thing".into()], reason: "record 2 is newer".into() },
+    ]);
+    all
+}
+
+#[test]
+fn every_type_of_event_has_its_sentence() {
+    let all = one_of_each();
+    for kind in EventType::ALL {
+        assert!(all.iter().any(|d| d.event_type() == Some(*kind)), "{} is missing here", kind.as_str());
+    }
+    let lines: Vec<String> = all.into_iter().map(line).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    12:00:00  web-1         node.enrolled         enrolled
+    12:00:00  web-1         node.removed          removed
+    12:00:00  web-1         node.connected        connected from 10.0.0.1:4000 (version 0.1.0)
+    12:00:00  web-1         node.disconnected     disconnected: no heartbeat for 30 s
+    12:00:00  web-1         facet.ready           now sees sessions
+    12:00:00  web-1         facet.unavailable     cannot see the auth log: cannot read /var/log/auth.log: permission denied; run the node as root
+    12:00:00  web-1         session.opened        alice logged in on pts/0 from 10.0.0.5 (utmp)
+    12:00:00  web-1         session.closed        alice logged out on pts/0 from 10.0.0.5 (utmp)
+    12:00:00  web-1         wg.peer_added         wg0 peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= was added, endpoint 198.51.100.7:51820, networks 10.7.0.0/24 fd00::/64
+    12:00:00  web-1         wg.peer_removed       wg0 peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= was removed, endpoint 198.51.100.7:51820, networks 10.7.0.0/24 fd00::/64
+    12:00:00  web-1         wg.peer_changed       wg0 peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= was changed, endpoint 198.51.100.7:51820, networks 10.7.0.0/24 fd00::/64
+    12:00:00  web-1         wg.peer_online        wg0 peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= is online, endpoint 198.51.100.7:51820
+    12:00:00  web-1         wg.peer_offline       wg0 peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= is offline, endpoint 198.51.100.7:51820
+    12:00:00  web-1         auth.accepted         accepted publickey for root from 1.2.3.4 port 22, key ED25519 SHA256:abc
+    12:00:00  web-1         auth.failed           failed password for root from 1.2.3.4 port 22 (5 times)
+    12:00:00  web-1         auth.invalid_user     invalid user admin from 1.2.3.4 port 22
+    12:00:00  web-1         auth.invalid_user     failed password for invalid user admin from 1.2.3.4 port 22
+    12:00:00  web-1         auth.disconnected     root disconnected from 1.2.3.4 port 22: disconnected by user
+    12:00:00  web-1         auth.disconnected     connection ended from 1.2.3.4 port 22
+    12:00:00  web-1         auth.session_opened   sshd session opened for root
+    12:00:00  web-1         auth.session_closed   su session closed for root by alice
+    12:00:00  web-1         auth.sudo             alice ran /bin/ls -l as root on pts/0 in /home/alice
+    12:00:00  web-1         auth.sudo_denied      bob may not run /bin/sh as root: user NOT in sudoers
+    12:00:00  web-1         auth.su               alice became root on pts/1
+    12:00:00  web-1         auth.su_failed        bob failed to become root
+    12:00:00  web-1         auth.account_changed  sshd: the message
+    12:00:00  web-1         auth.probe            sshd: the message
+    12:00:00  web-1         auth.accepted         accepted login for root [FORGED: not written by sshd]
+    12:00:00  web-1         command.started       alice started uptime (job 4)
+    12:00:00  web-1         command.finished      uptime of alice exited with 3 (job 4)
+    12:00:00  web-1         command.finished      uptime of alice was ended by signal 9 (job 4)
+    12:00:00  web-1         command.finished      uptime of alice was ended by its timeout (job 4)
+    12:00:00  web-1         command.finished      uptime of alice was cancelled (job 4)
+    12:00:00  web-1         gap                   3 records of the node are missing: the node dropped them
+    12:00:00  web-1         gap                   12 records of the node are lost: the outbox was full
+    12:00:00  web-1         gap                   7 records are missing here: too slow
+    12:00:00  web-1         unreadable            a record (new.thing) that this secmon cannot read: record 2 is newer
+    ");
+}
+
+#[test]
+fn an_event_of_no_node_has_no_such_column() {
+    let event = Event {
+        id: String::new(),
+        cursor: None,
+        node: None,
+        time: NOW,
+        detail: auth(AuthAction::Su, |e| e.user = Some("alice".into())),
+    };
+    insta::assert_snapshot!(render::event_line(&event, &Look::plain()), @"12:00:00  auth.su               alice became somebody else");
+}
+
+#[test]
+fn colour_surrounds_what_it_says_and_changes_no_text() {
+    let look = Look { colour: true, ..Look::plain() };
+    for detail in one_of_each() {
+        let event = Event { id: String::new(), cursor: None, node: None, time: NOW, detail };
+        let coloured = render::event_line(&event, &look);
+        assert!(coloured.contains('\x1b'));
+        let plain = anstream::adapter::strip_str(&coloured).to_string();
+        assert_eq!(plain, render::event_line(&event, &Look::plain()));
+    }
+}
+
+const HOSTILE: &str = "a\x1b[31m\nroot\u{202e}\u{9b}b";
+
+#[test]
+fn hostile_texts_cannot_steer_a_terminal_or_forge_a_line() {
+    let mut s = session(HOSTILE);
+    s.tty = Some(HOSTILE.into());
+    s.remote = Some(HOSTILE.into());
+    let mut node = detail("web-1");
+    node.entries.push((FacetId::SESSIONS, encode_value(&HOSTILE.to_owned()), encode_value(&s)));
+    node.entries.push((
+        FacetId::AUTH_LOG,
+        encode_value(&"x".to_owned()),
+        encode_value(&AuthLogSource { source: HOSTILE.into() }),
+    ));
+    node.commands[0].label = HOSTILE.into();
+    node.commands[0].description = HOSTILE.into();
+    let facts = &mut node.summary.facts;
+    (facts.os, facts.hostname) = (HOSTILE.into(), HOSTILE.into());
+    node.summary.agent = HOSTILE.into();
+    node.summary.address = HOSTILE.into();
+    node.summary.facets[2].status = unavailable(HOSTILE, HOSTILE);
+    let mut texts = vec![render::show(&node, NOW, &wide(100)), render::list(&[node.summary], NOW, &wide(60))];
+    let all = |e: &mut AuthEvent| {
+        let text = || Some(HOSTILE.to_owned());
+        (e.user, e.target_user, e.method, e.fingerprint, e.tty) = (text(), text(), text(), text(), text());
+        (e.cwd, e.command, e.service, e.reason) = (text(), text(), text(), text());
+        (e.program, e.message, e.trusted) = (HOSTILE.into(), HOSTILE.into(), Some(false));
+        e.source = Some(Source { host: SourceHost::Name(HOSTILE.into()), port: Some(1) });
+    };
+    for action in [
+        AuthAction::Accepted,
+        AuthAction::Failed,
+        AuthAction::InvalidUser,
+        AuthAction::Disconnected,
+        AuthAction::SessionOpened,
+        AuthAction::SessionClosed,
+        AuthAction::Sudo,
+        AuthAction::SudoDenied,
+        AuthAction::Su,
+        AuthAction::SuFailed,
+        AuthAction::AccountChanged,
+        AuthAction::Probe,
+    ] {
+        texts.push(line(auth(action, all)));
+    }
+    let one_line = texts.len();
+    texts.push(line(Detail::Session(EventType::SessionOpened, HOSTILE.into(), s)));
+    texts.push(line(Detail::Unreadable { types: vec![HOSTILE.into()], reason: HOSTILE.into() }));
+    texts.push(line(Detail::Lost(Lost { count: 1, reason: HOSTILE.into() })));
+    for (i, text) in texts.iter().enumerate() {
+        assert!(!text.contains(['\x1b', '\u{202e}', '\u{9b}']), "{text}");
+        assert!(i < 2 || !text.contains('\n'), "{text}");
+    }
+    assert!(one_line > 2);
+    insta::assert_snapshot!(texts[2], @r"12:00:00  web-1         auth.accepted         accepted a\x1b[31m\nroot\u{202e}\u{9b}b for a\x1b[31m\nroot\u{202e}\u{9b}b on a\x1b[31m\nroot\u{202e}\u{9b}b in a\x1b[31m\nroot\u{202e}\u{9b}b from a\x1b[31m\nroot\u{202e}\u{9b}b port 1, key a\x1b[31m\nroot\u{202e}\u{9b}b: a\x1b[31m\nroot\u{202e}\u{9b}b [FORGED: not written by a\x1b[31m\nroot\u{202e}\u{9b}b]");
+}
+
+fn unavailable(reason: &str, remedy: &str) -> FacetStatus {
+    FacetStatus::Unavailable(Unavailable { reason: reason.into(), remedy: remedy.into() })
+}
+
+fn summary(name: &str) -> NodeSummary {
+    let facet = |facet, entries| FacetSummary { facet, status: FacetStatus::Ready, entries };
+    NodeSummary {
+        id: NodeId([1; 16]),
+        name: name.parse().unwrap(),
+        presence: Presence::Online { since: ago(3600) },
+        agent: "0.1.0".into(),
+        address: "10.0.0.1:4000".into(),
+        facts: HostFacts {
+            hostname: "web-1.example.org".into(),
+            os: "Debian GNU/Linux 12 (bookworm)".into(),
+            kernel: "6.1.0".into(),
+            arch: "x86_64".into(),
+        },
+        clock_offset: 1_500_000_000,
+        facets: vec![facet(FacetId::SESSIONS, 2), facet(FacetId::WG_PEERS, 0), facet(FacetId::AUTH_LOG, 1)],
+        commands: 2,
+        stale: false,
+    }
+}
+
+fn nodes() -> Vec<NodeSummary> {
+    let mut db = summary("db.internal.example.org");
+    db.presence = Presence::Away { since: ago(200_000) };
+    db.facets[0].status = unavailable(
+        "no utmp file at /run/utmp",
+        "this distribution may have dropped it: install and start systemd-logind",
+    );
+    db.facets[1].status = FacetStatus::NotMonitored;
+    db.facets[2].status = FacetStatus::Pending;
+    db.clock_offset = -63_480_000_000;
+    db.stale = true;
+    let mut new = summary("new");
+    new.presence = Presence::Expected { since: ago(10) };
+    new.facets.clear();
+    new.agent.clear();
+    vec![db, new, summary("web-1")]
+}
+
+#[test]
+fn a_list_that_is_piped_is_not_wrapped() {
+    assert_eq!(render::list(&[], NOW, &Look::plain()), "");
+    insta::assert_snapshot!(render::list(&nodes(), NOW, &Look::plain()), @"
+    NAME                     STATUS    SINCE             SESSIONS     WG PEERS  AUTH LOG  VERSION
+    db.internal.example.org  away      2026-11-19 04:26  unavailable  off       pending   0.1.0
+    new                      expected  11:59:50          -            -         -         -
+    web-1                    online    11:00:00          2            0         read      0.1.0
+
+    db.internal.example.org: sessions unavailable: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
+    db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
+    db.internal.example.org: what is shown may be out of date, its state is being fetched anew
+    ");
+}
+
+#[test]
+fn a_list_fits_the_terminal() {
+    for width in [60, 80, 200] {
+        let text = render::list(&nodes(), NOW, &wide(width));
+        let table = text.split("\n\n").next().unwrap();
+        for line in table.lines() {
+            assert!(line.chars().count() <= usize::from(width), "{width}: {line}");
+        }
+    }
+    insta::assert_snapshot!(render::list(&nodes(), NOW, &wide(60)), @"
+    NAME         STATUS   SINCE      SESSIONS    WG     AUTH
+                                                 PEERS  LOG
+    db.internal. away     2026-11-19 unavailable off    pending
+    example.org           04:26
+    new          expected 11:59:50   -           -      -
+    web-1        online   11:00:00   2           0      read
+
+    db.internal.example.org: sessions unavailable: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
+    db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
+    db.internal.example.org: what is shown may be out of date, its state is being fetched anew
+    ");
+    insta::assert_snapshot!(render::list(&nodes(), NOW, &wide(80)), @"
+    NAME          STATUS    SINCE       SESSIONS     WG PEERS  AUTH LOG  VERSION
+    db.internal.  away      2026-11-19  unavailable  off       pending   0.1.0
+    example.org             04:26
+    new           expected  11:59:50    -            -         -         -
+    web-1         online    11:00:00    2            0         read      0.1.0
+
+    db.internal.example.org: sessions unavailable: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
+    db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
+    db.internal.example.org: what is shown may be out of date, its state is being fetched anew
+    ");
+    assert_eq!(render::list(&nodes(), NOW, &wide(200)), render::list(&nodes(), NOW, &Look::plain()));
+}
+
+fn detail(name: &str) -> NodeDetail {
+    let (key, wg) = peer();
+    let mut silent = key.clone();
+    silent.public_key = WgPublicKey([200; 32]);
+    let never =
+        WgPeer { endpoint: None, latest_handshake: None, online: false, allowed_ips: vec![], ..wg.clone() };
+    let command = |label: &str, timeout_ms, description: &str| CommandInfo {
+        label: label.into(),
+        timeout_ms,
+        description: description.into(),
+    };
+    NodeDetail {
+        summary: summary(name),
+        commands: vec![command("restart-web", 90_000, "Restart the web server"), command("uptime", 500, "")],
+        entries: vec![
+            (FacetId::SESSIONS, encode_value(&"k1".to_owned()), encode_value(&session("alice"))),
+            (FacetId::SESSIONS, encode_value(&"k2".to_owned()), Bytes::from_static(&[0, 9, 1])),
+            (FacetId::WG_PEERS, encode_value(&key), encode_value(&wg)),
+            (FacetId::WG_PEERS, encode_value(&silent), encode_value(&never)),
+            (
+                FacetId::AUTH_LOG,
+                encode_value(&"journald".to_owned()),
+                encode_value(&AuthLogSource { source: "journald".into() }),
+            ),
+        ],
+    }
+}
+
+#[test]
+fn a_node_is_shown_with_all_that_is_known_of_it() {
+    insta::assert_snapshot!(render::show(&detail("web-1"), NOW, &Look::plain()), @"
+    Name       web-1
+    Id         01010101-0101-0101-0101-010101010101
+    Status     online since 11:00:00
+    Host name  web-1.example.org
+    System     Debian GNU/Linux 12 (bookworm), 6.1.0, x86_64
+    Version    0.1.0
+    Address    10.0.0.1:4000
+
+    SESSIONS
+    USER   TTY    FROM      SINCE     KIND         SOURCES
+    alice  pts/0  10.0.0.5  11:59:00  interactive  utmp
+    1 entry cannot be read: Session 9 is newer than this secmon knows
+
+    WIREGUARD PEERS
+    INTERFACE  PEER                                          ENDPOINT            STATUS   HANDSHAKE   RX       TX     ALLOWED IPS
+    wg0        BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=  198.51.100.7:51820  online   1m 16s ago  4.7 MiB  900 B  10.7.0.0/24 fd00::/64
+    wg0        yMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMg=  -                   offline  never       4.7 MiB  900 B
+
+    AUTH LOG
+    read from journald
+
+    COMMANDS
+    LABEL        TIMEOUT  DESCRIPTION
+    restart-web  1m 30s   Restart the web server
+    uptime       500ms
+    ");
+    insta::assert_snapshot!(render::show(&detail("web-1"), NOW, &wide(80)), @"
+    Name       web-1
+    Id         01010101-0101-0101-0101-010101010101
+    Status     online since 11:00:00
+    Host name  web-1.example.org
+    System     Debian GNU/Linux 12 (bookworm), 6.1.0, x86_64
+    Version    0.1.0
+    Address    10.0.0.1:4000
+
+    SESSIONS
+    USER   TTY    FROM      SINCE     KIND         SOURCES
+    alice  pts/0  10.0.0.5  11:59:00  interactive  utmp
+    1 entry cannot be read: Session 9 is newer than this secmon knows
+
+    WIREGUARD PEERS
+    INTERFACE  PEER       ENDPOINT      STATUS   HANDSHAKE  RX   TX   ALLOWED IPS
+    wg0        BwcHBwcH…  198.51.100.7  online   1m 16s     4.7  900  10.7.0.0/24
+                          :51820                 ago        MiB  B    fd00::/64
+    wg0        yMjIyMjI…  -             offline  never      4.7  900
+                                                            MiB  B
+
+    AUTH LOG
+    read from journald
+
+    COMMANDS
+    LABEL        TIMEOUT  DESCRIPTION
+    restart-web  1m 30s   Restart the web server
+    uptime       500ms
+    ");
+}
+
+#[test]
+fn a_node_that_cannot_see_never_looks_like_one_that_sees_nobody() {
+    let mut node = detail("web-1");
+    node.entries.clear();
+    node.summary.facets[0].status = unavailable("no utmp file at /run/utmp", "start systemd-logind");
+    node.summary.facets.remove(2);
+    node.summary.facets.push(FacetSummary { facet: FacetId(9), status: FacetStatus::Ready, entries: 4 });
+    node.commands.clear();
+    insta::assert_snapshot!(render::show(&node, NOW, &Look::plain()), @"
+    Name       web-1
+    Id         01010101-0101-0101-0101-010101010101
+    Status     online since 11:00:00
+    Host name  web-1.example.org
+    System     Debian GNU/Linux 12 (bookworm), 6.1.0, x86_64
+    Version    0.1.0
+    Address    10.0.0.1:4000
+
+    SESSIONS
+    unavailable: no utmp file at /run/utmp; start systemd-logind
+
+    WIREGUARD PEERS
+    none
+
+    AUTH LOG
+    pending
+
+    FACET_9
+    ready, 4 entries, of a kind that this secmon does not know
+    ");
+}

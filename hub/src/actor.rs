@@ -1,0 +1,357 @@
+//! The one task that owns the core: it takes what is queued, lets the core decide, has the store write
+//! it all in one transaction, and only then acknowledges, publishes and answers.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use secmon_protocol::{
+    ids::{NodeName, RequestId},
+    message::{
+        ErrorCode, Refusal,
+        client::{HubToClient, NodeDetail, NodeSummary, Presence},
+        node::{HubToNode, NodeToHub},
+    },
+    time::UnixNanos,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    HubError,
+    ca::Fingerprint,
+    core::{
+        Admission, ClientId, Core, Effect, Effects, Enrolling, Incoming, Introduction, Link, Notice, Now,
+        RunRequest,
+    },
+    ring::Ring,
+    store::StoreThread,
+};
+
+/// Messages that wait for the actor. Enough that a batch is worth its transaction; whoever finds the queue
+/// full waits, which slows the sender and nobody else.
+const QUEUE: usize = 512;
+/// Most messages of one batch, so that a flood does not delay the answers to everybody else.
+const BATCH: usize = 256;
+/// Bytes of records that may wait in the queue, counted in KiB; large snapshots of many nodes at once wait
+/// on their own connections instead of in the hub's memory.
+const RECORD_BUDGET_KIB: usize = 64 << 10;
+
+/// An answer, or why there is none.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What the actor may send to a node's connection.
+#[derive(Debug)]
+pub(crate) enum ToLink {
+    /// A message.
+    Message(HubToNode),
+    /// End it, for this reason.
+    Close(String),
+}
+
+/// The actor's end of a connection.
+#[derive(Debug)]
+pub(crate) struct Wire<T> {
+    /// What goes out; never waited for.
+    pub(crate) queue: mpsc::Sender<T>,
+    /// Ends a connection whose queue is full.
+    pub(crate) kill: CancellationToken,
+}
+
+impl<T> Wire<T> {
+    /// Queues a message; a peer that does not read is cut off.
+    fn send(&self, message: T) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(message) {
+            self.kill.cancel();
+        }
+    }
+}
+
+/// What comes to the actor.
+pub(crate) enum Message {
+    /// A node says Hello.
+    NodeUp(Link, Box<Introduction>, Wire<ToLink>),
+    /// Records of a node.
+    Records(Link, Vec<Incoming>, OwnedSemaphorePermit),
+    /// Something else from a node.
+    Node(Link, NodeToHub),
+    /// A node's connection has ended.
+    NodeDown(Link, String),
+    /// A client was let in.
+    ClientUp(ClientId, Wire<HubToClient>),
+    /// A client wants to run something.
+    Run(ClientId, RunRequest),
+    /// A client grants a run more output.
+    Credit(ClientId, RequestId, u32),
+    /// A client cancels a run.
+    Cancel(ClientId, RequestId),
+    /// A client's connection has ended.
+    ClientDown(ClientId),
+    /// All nodes.
+    List(Reply<Vec<NodeSummary>>),
+    /// One node.
+    Get(String, Reply<NodeDetail>),
+    /// All state, and the place in the log at which it stands.
+    Snapshot(Reply<(u64, Vec<NodeDetail>)>),
+    /// A new token; its expiry is the answer.
+    Enroll(Enrolling, Reply<UnixNanos>),
+    /// Whom a token lets in.
+    Admit(Fingerprint, Reply<Admission>),
+    /// Spend a token: its secret's hash, the new papers, the node's version.
+    Join(Fingerprint, Fingerprint, String, Reply<Admission>),
+}
+
+/// The way to the actor, for everybody else.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    queue: mpsc::Sender<Message>,
+    budget: Arc<Semaphore>,
+}
+
+impl Handle {
+    /// Sends, and waits for room. A hub that is stopping no longer listens, which is no news to anyone.
+    pub(crate) async fn send(&self, message: Message) {
+        let _ = self.queue.send(message).await;
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// The core's refusal, or that the hub is stopping.
+    pub(crate) async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Message) -> Result<T, Refusal> {
+        let stopping = || Refusal::new(ErrorCode::Internal, "the hub is stopping; try again when it is back");
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(question(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Room for this many bytes of records in the queue.
+    pub(crate) async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from((bytes >> 10).clamp(1, RECORD_BUDGET_KIB)).unwrap_or(1);
+        self.budget.clone().acquire_many_owned(kib).await.ok()
+    }
+
+    /// Whether a node of that name has joined.
+    ///
+    /// # Errors
+    /// The hub is stopping.
+    pub(crate) async fn knows(&self, name: &NodeName) -> Result<bool, Refusal> {
+        let nodes = self.ask(Message::List).await?;
+        let joined = |node: &NodeSummary| !matches!(node.presence, Presence::Expected { .. });
+        Ok(nodes.iter().any(|node| node.name == *name && joined(node)))
+    }
+}
+
+/// The actor's task.
+pub(crate) struct Actor {
+    core: Core,
+    store: StoreThread,
+    ring: Arc<Ring>,
+    queue: mpsc::Receiver<Message>,
+    started: Instant,
+    nodes: HashMap<Link, Wire<ToLink>>,
+    clients: HashMap<ClientId, Wire<HubToClient>>,
+}
+
+/// An answer that waits until the batch is written.
+type Deferred = Box<dyn FnOnce(Result<(), &Refusal>) + Send>;
+
+fn defer<T: Send + 'static>(reply: Reply<T>, answer: Result<T, Refusal>) -> Deferred {
+    Box::new(move |written| {
+        // Whoever asked may be gone.
+        let _ = reply.send(match written {
+            Ok(()) => answer,
+            Err(refusal) => Err(refusal.clone()),
+        });
+    })
+}
+
+impl Actor {
+    pub(crate) fn new(core: Core, store: StoreThread, ring: Arc<Ring>) -> (Self, Handle) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let actor = Self {
+            core,
+            store,
+            ring,
+            queue,
+            started: Instant::now(),
+            nodes: HashMap::new(),
+            clients: HashMap::new(),
+        };
+        (actor, Handle { queue: sender, budget: Arc::new(Semaphore::new(RECORD_BUDGET_KIB)) })
+    }
+
+    /// Works until `stop`, then does what is queued and ends.
+    ///
+    /// # Errors
+    /// The store can be neither written nor read.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), HubError> {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                biased;
+                taken = self.queue.recv_many(&mut batch, BATCH) => if taken == 0 {
+                    return Ok(());
+                },
+                () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+            }
+            self.handle(&mut batch).await?;
+        }
+    }
+
+    async fn handle(&mut self, batch: &mut Vec<Message>) -> Result<(), HubError> {
+        let now = Now { unix: unix_now(), mono: self.started.elapsed() };
+        let mut effects = Effects::new();
+        let mut answers = Vec::new();
+        for message in batch.drain(..) {
+            answers.extend(self.feed(now, message, &mut effects));
+        }
+        self.core.flush(&mut effects);
+        let (mut writes, mut outward) = (Vec::new(), Effects::new());
+        for effect in effects {
+            match effect {
+                Effect::Store(write) => writes.push(write),
+                other => outward.push(other),
+            }
+        }
+        let written = if writes.is_empty() { Ok(()) } else { self.store.commit(writes).await };
+        match written {
+            Ok(()) => {
+                self.perform(outward);
+                answers.into_iter().for_each(|answer| answer(Ok(())));
+                Ok(())
+            }
+            Err(error) => {
+                error!(%error, "cannot write the hub's state: nodes are sent away and will try again");
+                let refusal =
+                    Refusal::new(ErrorCode::Internal, format!("the hub cannot write its state: {error}"));
+                answers.into_iter().for_each(|answer| answer(Err(&refusal)));
+                self.go_back().await
+            }
+        }
+    }
+
+    /// What could not be written never happened: the core goes back to what the store has, and every node
+    /// starts over from there.
+    async fn go_back(&mut self) -> Result<(), HubError> {
+        for (client, message) in self.core.orphans() {
+            if let Some(wire) = self.clients.get(&client) {
+                wire.send(message);
+            }
+        }
+        for (_, wire) in self.nodes.drain() {
+            wire.send(ToLink::Close("the hub cannot write its state".to_owned()));
+        }
+        let kept = self.store.load().await?;
+        self.core.restore(self.ring.cursor(self.ring.newest()), kept);
+        Ok(())
+    }
+
+    fn feed(&mut self, now: Now, message: Message, out: &mut Effects) -> Option<Deferred> {
+        let core = &mut self.core;
+        match message {
+            Message::NodeUp(link, introduction, wire) => {
+                self.nodes.insert(link, wire);
+                core.handle_hello(now, link, *introduction, out);
+            }
+            Message::Records(link, records, _room) => core.handle_records(now, link, records, out),
+            Message::Node(link, message) => self.take_from_node(now, link, message, out),
+            Message::NodeDown(link, reason) => {
+                self.nodes.remove(&link);
+                core.handle_link_down(now, link, &reason, out);
+            }
+            Message::ClientUp(client, wire) => drop(self.clients.insert(client, wire)),
+            Message::Run(client, wish) => core.handle_run(now, client, wish, out),
+            Message::Credit(client, request, credit) => core.handle_credit(client, request, credit, out),
+            Message::Cancel(client, request) => core.handle_cancel(client, request, out),
+            Message::ClientDown(client) => {
+                self.clients.remove(&client);
+                core.handle_client_down(client, out);
+            }
+            Message::List(reply) => return Some(defer(reply, Ok(core.list(now)))),
+            Message::Get(node, reply) => return Some(defer(reply, core.get(now, &node))),
+            Message::Snapshot(reply) => {
+                return Some(defer(reply, Ok((core.newest().n, core.details()))));
+            }
+            Message::Enroll(wish, reply) => {
+                let answer = core.enroll(now, wish, out);
+                return Some(defer(reply, answer));
+            }
+            Message::Admit(secret, reply) => return Some(defer(reply, core.admit(now, &secret))),
+            Message::Join(secret, papers, agent, reply) => {
+                let answer = core.join(now, &secret, papers, &agent, out);
+                return Some(defer(reply, answer));
+            }
+        }
+        None
+    }
+
+    fn take_from_node(&mut self, now: Now, link: Link, message: NodeToHub, out: &mut Effects) {
+        let core = &mut self.core;
+        match message {
+            NodeToHub::Commands(commands) => core.handle_commands(now, link, commands, out),
+            NodeToHub::Started { job, pid } => core.handle_started(now, link, job, pid, out),
+            NodeToHub::Output { job, stream, data } => {
+                core.handle_output(now, link, job, (stream, data), out);
+            }
+            NodeToHub::Exit { job, end } => core.handle_exit(now, link, job, end, out),
+            // The connection keeps these for itself.
+            NodeToHub::Hello(_) | NodeToHub::Records(_) | NodeToHub::Pong { .. } | NodeToHub::Fragment(_) => {
+            }
+        }
+    }
+
+    fn perform(&mut self, effects: Effects) {
+        let newest = self.ring.newest();
+        for effect in effects {
+            match effect {
+                // Written by now.
+                Effect::Store(_) => {}
+                Effect::Publish(record) => self.ring.push(record),
+                Effect::ToNode(link, message) => {
+                    if let Some(wire) = self.nodes.get(&link) {
+                        wire.send(ToLink::Message(message));
+                    }
+                }
+                Effect::Close(link, reason) => {
+                    if let Some(wire) = self.nodes.remove(&link) {
+                        wire.send(ToLink::Close(reason));
+                    }
+                }
+                Effect::ToClient(client, message) => {
+                    if let Some(wire) = self.clients.get(&client) {
+                        wire.send(message);
+                    }
+                }
+                Effect::Notice(notice) => tell(&notice),
+            }
+        }
+        if self.ring.newest() != newest {
+            self.ring.announce();
+        }
+    }
+}
+
+fn tell(notice: &Notice) {
+    match notice {
+        Notice::Clone { name, address } => warn!(
+            node = %name, address,
+            "connections of this node keep replacing each other: is it a clone, with the papers of another?"
+        ),
+        Notice::Clock { name, offset, ahead } => {
+            let offset = offset.as_secs_f64();
+            let direction = if *ahead { "ahead" } else { "behind" };
+            warn!(node = %name, seconds = offset, direction, "the node's clock is off; its times are wrong by that much");
+        }
+        Notice::Resync { name, reason } => info!(node = %name, reason, "asked for a snapshot"),
+    }
+}
+
+/// The hub's clock.
+pub(crate) fn unix_now() -> UnixNanos {
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    UnixNanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}

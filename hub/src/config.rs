@@ -1,0 +1,211 @@
+//! The hub's part of the configuration, and its checks: all of them happen before a port is bound or a
+//! file is written.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
+
+use crate::HubError;
+
+/// The port for nodes, where the configuration names none.
+const DEFAULT_PORT: u16 = 7373;
+/// Most entries of `hub.advertise`; a token carries no more addresses.
+const MAX_ADVERTISE: usize = secmon_protocol::token::MAX_ADDRESSES;
+/// Longest path of a Unix socket in bytes, unix(7): 108 with the final NUL.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// `[hub]` of the configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubSection {
+    /// The address and port for nodes; port 0 lets the system choose. Default `0.0.0.0:7373`.
+    pub listen: SocketAddr,
+    /// What join tokens name as the hub's address, `HOST` or `HOST:PORT`; one or a list of at most four,
+    /// best first. Default: what `listen` says, or this machine's addresses where that is any address.
+    #[serde(deserialize_with = "one_or_many")]
+    pub advertise: Vec<String>,
+    /// Seconds between heartbeats, 1 to 3600; a node that is silent for three of them is gone. Default 15.
+    pub heartbeat_secs: u32,
+}
+
+impl Default for HubSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT),
+            advertise: vec![],
+            heartbeat_secs: 15,
+        }
+    }
+}
+
+impl HubSection {
+    /// Time between heartbeats.
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_secs(u64::from(self.heartbeat_secs))
+    }
+}
+
+/// `[socket]` of the configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SocketSection {
+    /// Where clients find the hub. Default: chosen by the program.
+    pub path: Option<PathBuf>,
+    /// The socket file's mode, as an octal text: `"0660"`, the default.
+    #[serde(deserialize_with = "mode")]
+    pub mode: u32,
+    /// The socket file's group. Default: the hub's own.
+    pub group: Option<String>,
+}
+
+impl Default for SocketSection {
+    fn default() -> Self {
+        Self { path: None, mode: 0o660, group: None }
+    }
+}
+
+/// Everything a hub needs to start.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// The folder for the CA's key and the stored state; made with mode 0700 where it is not there.
+    pub state_dir: PathBuf,
+    /// `[hub]`.
+    pub hub: HubSection,
+    /// `[socket]`.
+    pub socket: SocketSection,
+    /// Where the socket for clients goes; `socket.path` is not looked at.
+    pub socket_path: PathBuf,
+}
+
+impl HubConfig {
+    /// Checks what parsing alone does not.
+    ///
+    /// # Errors
+    /// The first key whose value makes no sense.
+    pub fn check(&self) -> Result<(), HubError> {
+        if !(1..=3600).contains(&self.hub.heartbeat_secs) {
+            return Err(HubError::config("hub.heartbeat_secs", "1 to 3600 seconds are possible"));
+        }
+        if self.hub.advertise.len() > MAX_ADVERTISE {
+            return Err(HubError::config("hub.advertise", format!("at most {MAX_ADVERTISE} are possible")));
+        }
+        for address in &self.hub.advertise {
+            with_port(address, DEFAULT_PORT)?;
+        }
+        if self.socket.mode > 0o777 {
+            return Err(HubError::config("socket.mode", "0000 to 0777 are possible"));
+        }
+        if self.socket_path.as_os_str().len() > MAX_SOCKET_PATH {
+            let reason = format!(
+                "a socket's path has at most {MAX_SOCKET_PATH} bytes, {} has {}; choose a shorter one with --socket",
+                self.socket_path.display(),
+                self.socket_path.as_os_str().len()
+            );
+            return Err(HubError::config("socket.path", reason));
+        }
+        Ok(())
+    }
+}
+
+/// `HOST` or `HOST:PORT` as `HOST:PORT`; an IPv6 address stands in brackets where a port follows.
+///
+/// # Errors
+/// Anything else.
+pub(crate) fn with_port(address: &str, port: u16) -> Result<String, HubError> {
+    let bad = || {
+        HubError::config(
+            "hub.advertise",
+            format!(
+                "{address:?} is neither a host, as hub.example.org, nor a host and a port, as 192.0.2.1:7373"
+            ),
+        )
+    };
+    if let Ok(ip) = address.parse::<Ipv6Addr>() {
+        return Ok(format!("[{ip}]:{port}"));
+    }
+    if let Ok(full) = address.parse::<SocketAddr>() {
+        return Ok(full.to_string());
+    }
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, text)) => (host, text.parse().map_err(|_| bad())?),
+        None => (address, port),
+    };
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if host.is_empty() || host.len() > 253 || port == 0 || !host.bytes().all(allowed) {
+        return Err(bad());
+    }
+    Ok(format!("{host}:{port}"))
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    struct OneOrMany;
+    impl<'de> Visitor<'de> for OneOrMany {
+        type Value = Vec<String>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an address or a list of addresses")
+        }
+        fn visit_str<E: de::Error>(self, one: &str) -> Result<Self::Value, E> {
+            Ok(vec![one.to_owned()])
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut many = vec![];
+            while let Some(one) = seq.next_element()? {
+                many.push(one);
+            }
+            Ok(many)
+        }
+    }
+    from.deserialize_any(OneOrMany)
+}
+
+fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    struct Mode;
+    impl Visitor<'_> for Mode {
+        type Value = u32;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a file mode in octal, as \"0660\"")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<u32, E> {
+            let digits = text.strip_prefix("0o").unwrap_or(text);
+            match u32::from_str_radix(digits, 8) {
+                Ok(mode) if mode <= 0o777 => Ok(mode),
+                _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+            }
+        }
+        fn visit_i64<E: de::Error>(self, mode: i64) -> Result<u32, E> {
+            match u32::try_from(mode) {
+                Ok(mode) if mode <= 0o777 => Ok(mode),
+                _ => Err(E::invalid_value(de::Unexpected::Signed(mode), &self)),
+            }
+        }
+    }
+    from.deserialize_any(Mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_advertised_address_gets_a_port_and_nonsense_is_refused() {
+        for (given, full) in [
+            ("hub.example.org", "hub.example.org:7373"),
+            ("192.0.2.1:99", "192.0.2.1:99"),
+            ("2001:db8::1", "[2001:db8::1]:7373"),
+            ("[2001:db8::1]:5", "[2001:db8::1]:5"),
+        ] {
+            assert_eq!(with_port(given, 7373).unwrap(), full);
+        }
+        for bad in ["", ":5", "a b", "host:x", "host:0", "a:b:c", "https://x"] {
+            assert!(with_port(bad, 7373).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What a client asks, one message after the other; subscriptions go on beside it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use secmon_protocol::{
+    hub_event::Requester,
+    ids::{NodeName, RequestId},
+    message::{
+        ErrorCode, Refusal,
+        client::{ClientToHub, Filter, From, HubToClient},
+    },
+};
+use tokio::{net::unix::OwnedReadHalf, sync::mpsc};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    super::wire::Reader,
+    Ending, Shared,
+    subscription::{self, Matcher, Outgoing, Subscription},
+};
+use crate::{
+    actor::Message,
+    core::{ClientId, RunRequest},
+    hub,
+};
+
+/// Most subscriptions of one client.
+const MAX_SUBSCRIPTIONS: usize = 32;
+
+/// A message that has no place in a conversation that has begun.
+struct Misplaced;
+
+/// A client's requests.
+pub(super) struct Requests {
+    client: ClientId,
+    by: Requester,
+    answers: mpsc::Sender<HubToClient>,
+    events: mpsc::Sender<Outgoing>,
+    shared: Arc<Shared>,
+    subscriptions: HashMap<RequestId, AbortOnDropHandle<()>>,
+}
+
+impl Requests {
+    pub(super) fn new(
+        client: ClientId,
+        by: Requester,
+        answers: mpsc::Sender<HubToClient>,
+        events: mpsc::Sender<Outgoing>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { client, by, answers, events, shared, subscriptions: HashMap::new() }
+    }
+
+    /// Answers until the connection ends.
+    pub(super) async fn serve(mut self, mut reader: Reader<OwnedReadHalf, ClientToHub>) -> Ending {
+        loop {
+            let message = match reader.message().await {
+                Ok(message) => message,
+                Err(error) => return error.into(),
+            };
+            match self.handle(message).await {
+                Ok(Some(answer)) => self.answer(answer).await,
+                Ok(None) => {}
+                Err(Misplaced) => return Ending::Bad("it sent a message that has no place here".to_owned()),
+            }
+        }
+    }
+
+    /// Waits until the client has read most of what came before.
+    async fn answer(&self, answer: HubToClient) {
+        // The writer's end is the connection's end.
+        let _ = self.answers.send(answer).await;
+    }
+
+    /// Does what a message asks.
+    ///
+    /// # Errors
+    /// It breaks the protocol.
+    async fn handle(&mut self, message: ClientToHub) -> Result<Option<HubToClient>, Misplaced> {
+        let (client, actor) = (self.client, &self.shared.actor);
+        let (request, answer) = match message {
+            ClientToHub::Hello { .. } | ClientToHub::Fragment(_) => return Err(Misplaced),
+            ClientToHub::List { request } => {
+                let nodes = actor.ask(Message::List).await;
+                (request, nodes.map(|nodes| HubToClient::Nodes { request, nodes }))
+            }
+            ClientToHub::Get { request, node } => {
+                let node = actor.ask(|reply| Message::Get(node, reply)).await;
+                (request, node.map(|node| HubToClient::Node { request, node: Box::new(node) }))
+            }
+            ClientToHub::Subscribe { request, from, filter } => {
+                match self.subscribe(request, from, &filter).await {
+                    Ok(()) => return Ok(None),
+                    Err(refusal) => (request, Err(refusal)),
+                }
+            }
+            ClientToHub::Run { request, node, label, credit } => {
+                let wish = RunRequest { request, node, label, credit, by: self.by.clone() };
+                actor.send(Message::Run(client, wish)).await;
+                return Ok(None);
+            }
+            ClientToHub::Credit { request, credit } => {
+                actor.send(Message::Credit(client, request, credit)).await;
+                return Ok(None);
+            }
+            ClientToHub::Cancel { request } => {
+                if self.subscriptions.remove(&request).is_none() {
+                    actor.send(Message::Cancel(client, request)).await;
+                }
+                return Ok(None);
+            }
+            ClientToHub::Enroll { request, name, valid_secs, replace } => {
+                (request, self.enroll(request, name, valid_secs, replace).await)
+            }
+        };
+        Ok(Some(answer.unwrap_or_else(|refusal| HubToClient::Error { request, refusal })))
+    }
+
+    async fn enroll(
+        &self,
+        request: RequestId,
+        name: NodeName,
+        valid_secs: u32,
+        replace: bool,
+    ) -> Result<HubToClient, Refusal> {
+        let valid = Duration::from_secs(u64::from(valid_secs));
+        let made = hub::enroll(&self.shared, name, valid, replace).await?;
+        let (token, expires, addresses) = (made.token, made.expires, made.addresses);
+        Ok(HubToClient::Enrolling { request, token, expires, addresses })
+    }
+
+    async fn subscribe(&mut self, request: RequestId, from: From, filter: &Filter) -> Result<(), Refusal> {
+        self.subscriptions.retain(|_, task| !task.is_finished());
+        if self.subscriptions.contains_key(&request) {
+            let message = "the request's number is that of a subscription";
+            return Err(Refusal::new(ErrorCode::Protocol, message));
+        }
+        if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            let message = format!("a client may have {MAX_SUBSCRIPTIONS} subscriptions; end one first");
+            return Err(Refusal::new(ErrorCode::TooMany, message));
+        }
+        let matcher = Matcher::new(filter)?;
+        let ring = &self.shared.ring;
+        let (start, snapshot) = match from {
+            From::Now => (subscription::Start::at(ring.newest()), None),
+            From::Cursor(cursor) => (subscription::Start::after(ring, cursor), None),
+            From::Snapshot => {
+                let (n, mut nodes) = self.shared.actor.ask(Message::Snapshot).await?;
+                nodes.retain(|node| matcher.wants_node(node.summary.id, &node.summary.name));
+                (subscription::Start::at(n), Some(nodes))
+            }
+        };
+        let subscribed = HubToClient::Subscribed { request, after: ring.cursor(start.after), snapshot };
+        let subscription = Subscription { request, matcher, start, ring: ring.clone() };
+        // Answers are written before events, so that this one is there before what follows from it.
+        self.answer(subscribed).await;
+        let run = subscription.run(self.events.clone());
+        self.subscriptions.insert(request, AbortOnDropHandle::new(tokio::spawn(run)));
+        Ok(())
+    }
+}

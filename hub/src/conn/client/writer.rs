@@ -1,0 +1,106 @@
+//! Writes to a client: output and answers first, events after, many in one go.
+
+use bytes::BytesMut;
+use secmon_protocol::{
+    codec::CodecError,
+    ids::{Cursor, RequestId},
+    limits::{MAX_FRAME, MAX_MESSAGE},
+    message::{
+        ErrorCode, Refusal,
+        client::{Gap, HubToClient, event_header},
+    },
+};
+use tokio::{io::AsyncWriteExt as _, net::unix::OwnedWriteHalf, sync::mpsc};
+
+use super::{
+    super::wire::{WRITE_TARGET, WireError, put_frame, put_message},
+    Ending,
+    subscription::Outgoing,
+};
+use crate::ring::Entry;
+
+/// Most bytes that a message puts before a record.
+const EVENT_HEADER: usize = 32;
+
+/// Writes until the connection ends.
+pub(super) async fn run(
+    mut stream: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<HubToClient>,
+    mut answers: mpsc::Receiver<HubToClient>,
+    mut events: mpsc::Receiver<Outgoing>,
+) -> Ending {
+    let mut out = BytesMut::new();
+    loop {
+        let mut next = tokio::select! {
+            biased;
+            message = queue.recv() => message.map(Outgoing::Message),
+            answer = answers.recv() => answer.map(Outgoing::Message),
+            event = events.recv() => event,
+        };
+        if next.is_none() {
+            return Ending::stopping();
+        }
+        while let Some(message) = next.take() {
+            if let Err(error) = put(&mut out, message) {
+                return Ending::Bad(format!("cannot be told: {error}"));
+            }
+            if out.len() < WRITE_TARGET {
+                let answer = queue.try_recv().or_else(|_| answers.try_recv());
+                next = answer.map(Outgoing::Message).or_else(|_| events.try_recv()).ok();
+            }
+        }
+        if let Err(error) = stream.write_all(&out).await {
+            return WireError::Io(error).into();
+        }
+        out.clear();
+    }
+}
+
+fn put(out: &mut BytesMut, message: Outgoing) -> Result<(), CodecError> {
+    match message {
+        Outgoing::Events(request, entries) => {
+            for entry in entries {
+                let size = entry.record.len();
+                if size + EVENT_HEADER > MAX_MESSAGE {
+                    put_message(out, &too_large(request, &entry))?;
+                    continue;
+                }
+                let header = event_header(request, size);
+                if header.len() + size <= MAX_FRAME {
+                    put_frame(out, &[&header, &entry.record]);
+                } else {
+                    put_message(out, &HubToClient::Event { request, record: entry.record.clone() })?;
+                }
+            }
+            Ok(())
+        }
+        Outgoing::Message(message) => match put_message(out, &message) {
+            Err(CodecError::TooLarge { size, limit, .. }) => {
+                let Some(request) = answered(&message) else { return Ok(()) };
+                let text = format!(
+                    "the answer has {size} bytes, over the limit of {limit}; ask for less, with a filter"
+                );
+                let refusal = Refusal::new(ErrorCode::TooMany, text);
+                put_message(out, &HubToClient::Error { request, refusal })
+            }
+            put => put,
+        },
+    }
+}
+
+/// What stands in the place of a record that no message can carry.
+fn too_large(request: RequestId, entry: &Entry) -> HubToClient {
+    let after = Cursor { n: entry.cursor.n - 1, ..entry.cursor };
+    let reason = format!("the record has {} bytes, over the limit of {MAX_MESSAGE}", entry.record.len());
+    HubToClient::Gap { request, gap: Gap { after, to: entry.cursor, reason } }
+}
+
+/// The request of an answer that may be too large.
+fn answered(message: &HubToClient) -> Option<RequestId> {
+    match message {
+        HubToClient::Nodes { request, .. }
+        | HubToClient::Node { request, .. }
+        | HubToClient::Subscribed { request, .. } => Some(*request),
+        _ => None,
+    }
+}

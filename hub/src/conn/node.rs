@@ -1,0 +1,180 @@
+//! A node's connection: its messages to the actor, the actor's to it, and the heartbeat of both.
+//!
+//! Reading and writing go side by side, so that a peer that does not read cannot keep the hub from hearing
+//! it, nor the other way round.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use rustls::pki_types::CertificateDer;
+use secmon_protocol::{
+    ids::Epoch,
+    message::{
+        ErrorCode, Refusal,
+        node::{Hello, HubToNode, NodeToHub},
+    },
+};
+use tokio::{
+    io::{AsyncWriteExt as _, ReadHalf, WriteHalf},
+    net::TcpStream,
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Ending, Shared,
+    wire::{self, Reader, WireError},
+};
+use crate::{
+    actor::{Message, ToLink, Wire},
+    ca::{Fingerprint, fingerprint},
+    core::{Incoming, Introduction, Link},
+};
+
+/// Messages that wait for a node to read them. One acknowledgement per batch, and what its runs need: a node
+/// that lets this many pile up does not read.
+const QUEUE: usize = 1024;
+/// A side that hears nothing for this many heartbeats takes the other for gone.
+const MISSED: u32 = 3;
+/// How long a writer waits for a node to take what was sent before it is closed.
+const DRAIN: Duration = Duration::from_secs(3);
+
+type NodeReader = Reader<ReadHalf<TlsStream<TcpStream>>, NodeToHub>;
+
+/// A node that has said Hello.
+pub(super) struct Greeted {
+    reader: NodeReader,
+    writer: WriteHalf<TlsStream<TcpStream>>,
+    papers: Fingerprint,
+    hello: Hello,
+}
+
+/// Hears a node's Hello. One without papers is told how to get some, and not listened to.
+pub(super) async fn greet(
+    mut stream: TlsStream<TcpStream>,
+    papers: Option<CertificateDer<'static>>,
+) -> Result<Greeted, Ending> {
+    let Some(papers) = papers else {
+        let reason = "this node has no papers of this hub; run `secmon enroll NAME` on the hub and join with its token";
+        let refusal = Refusal::new(ErrorCode::NotPermitted, reason);
+        let _ = wire::send(&mut stream, &HubToNode::Reject(refusal)).await;
+        wire::goodbye(&mut stream).await;
+        return Err(Ending::Bad(reason.to_owned()));
+    };
+    let (read, mut writer) = tokio::io::split(stream);
+    let mut reader = NodeReader::new(read);
+    if let NodeToHub::Hello(hello) = reader.message().await? {
+        return Ok(Greeted { reader, writer, papers: fingerprint(&papers), hello });
+    }
+    let reason = "the first message must be Hello";
+    let _ = wire::send(&mut writer, &HubToNode::Reject(Refusal::new(ErrorCode::Protocol, reason))).await;
+    let _ = timeout(DRAIN, writer.shutdown()).await;
+    Err(Ending::Bad(reason.to_owned()))
+}
+
+/// Serves a node until its connection ends.
+pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Shared>) -> Ending {
+    let Greeted { reader, writer, papers, hello } = greeted;
+    let link = Link(shared.number());
+    let (queue, waiting) = mpsc::channel(QUEUE);
+    let kill = CancellationToken::new();
+    let introduction =
+        Introduction { papers, address: address.to_string(), hello, fresh: Epoch(rand::random()) };
+    let wire = Wire { queue, kill: kill.clone() };
+    shared.actor.send(Message::NodeUp(link, Box::new(introduction), wire)).await;
+    let ending = tokio::select! {
+        ending = read(reader, link, shared) => ending,
+        ending = write(writer, waiting, shared.heartbeat) => ending,
+        () = kill.cancelled() => Ending::Bad("it does not read what it is sent".to_owned()),
+        () = shared.stop.cancelled() => Ending::stopping(),
+    };
+    shared.actor.send(Message::NodeDown(link, ending.reason().to_owned())).await;
+    ending
+}
+
+async fn read(mut reader: NodeReader, link: Link, shared: &Arc<Shared>) -> Ending {
+    let patience = shared.heartbeat * MISSED;
+    loop {
+        let message = match timeout(patience, reader.message()).await {
+            Ok(Ok(message)) => message,
+            Ok(Err(WireError::Closed)) => return Ending::Usual("the node closed the connection".to_owned()),
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return Ending::Usual(format!("nothing was heard for {} s", patience.as_secs_f32())),
+        };
+        let message = match message {
+            NodeToHub::Pong { .. } => continue,
+            NodeToHub::Hello(_) => return Ending::Bad("it said Hello twice".to_owned()),
+            NodeToHub::Records(list) => {
+                let Some(room) = shared.actor.room(list.len()).await else {
+                    return Ending::stopping();
+                };
+                match Incoming::batch(&list) {
+                    Ok(records) => Message::Records(link, records, room),
+                    Err(error) => return Ending::Bad(error.to_string()),
+                }
+            }
+            other => Message::Node(link, other),
+        };
+        shared.actor.send(message).await;
+    }
+}
+
+/// Sends what the actor says, and a Ping each heartbeat.
+async fn write(
+    mut writer: WriteHalf<TlsStream<TcpStream>>,
+    mut queue: mpsc::Receiver<ToLink>,
+    heartbeat: Duration,
+) -> Ending {
+    let mut ticks = interval(heartbeat);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once; Welcome must be the first message.
+    ticks.tick().await;
+    let mut nonce = 0;
+    let mut out = BytesMut::new();
+    loop {
+        let mut next = tokio::select! {
+            biased;
+            next = queue.recv() => match next {
+                Some(next) => Some(next),
+                None => return Ending::stopping(),
+            },
+            _ = ticks.tick() => {
+                nonce += 1;
+                Some(ToLink::Message(HubToNode::Ping { nonce }))
+            }
+        };
+        let mut last = None;
+        while let Some(message) = next.take() {
+            match message {
+                ToLink::Message(message) => {
+                    if let Err(error) = wire::put_message(&mut out, &message) {
+                        return Ending::Bad(error.to_string());
+                    }
+                }
+                ToLink::Close(reason) => last = Some(reason),
+            }
+            if last.is_none() && out.len() < wire::WRITE_TARGET {
+                next = queue.try_recv().ok();
+            }
+        }
+        let sent = async {
+            writer.write_all(&out).await?;
+            writer.flush().await?;
+            if last.is_some() { writer.shutdown().await } else { Ok(()) }
+        };
+        match last {
+            Some(ref reason) => {
+                let _ = timeout(DRAIN, sent).await;
+                return Ending::Bad(reason.clone());
+            }
+            None => {
+                if let Err(error) = sent.await {
+                    return WireError::Io(error).into();
+                }
+            }
+        }
+        out.clear();
+    }
+}

@@ -1,0 +1,245 @@
+//! The hub's state and rules, pure: something came in and the time in, effects out.
+//!
+//! No tokio, no I/O, no clock. The actor feeds it (the methods named after what came in), then calls
+//! [`Core::flush`], writes what the effects say in one transaction, and only then does the rest of them in
+//! order. Nothing here decodes an event or a value of a facet.
+
+mod commands;
+mod enrol;
+mod incoming;
+mod node;
+mod records;
+mod resolve;
+mod runs;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use secmon_protocol::{
+    hub_event::HubEvent,
+    ids::{Cursor, JobId, LogId, NodeId, NodeName, Seq},
+    message::{client::HubToClient, node::HubToNode},
+    record::{Envelope, LogRecord, Origin},
+    state::{NodeState, Op},
+    time::UnixNanos,
+};
+
+use self::commands::check as check_commands;
+pub(crate) use self::{
+    enrol::{Admission, Enrolling, TokenRow},
+    incoming::Incoming,
+    node::{Introduction, NodeRow},
+    runs::{MAX_RUNS_PER_CLIENT, RunRequest},
+};
+use self::{node::Node, runs::Run};
+use crate::ca::Fingerprint;
+
+/// The time, as the caller read it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// For telling when something happened.
+    pub(crate) unix: UnixNanos,
+    /// Since the hub's start; for everything that takes time.
+    pub(crate) mono: Duration,
+}
+
+/// One connection of a node, numbered by the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Link(pub(crate) u64);
+
+/// One connection of a client, numbered by the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ClientId(pub(crate) u64);
+
+/// What is to be done about what came in.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Effect {
+    /// To be written before any other effect of the batch is performed.
+    Store(Write),
+    /// A new record of the log.
+    Publish(LogRecord),
+    /// A message for a node.
+    ToNode(Link, HubToNode),
+    /// End a node's connection once what was sent before is out.
+    Close(Link, String),
+    /// A message for a client.
+    ToClient(ClientId, HubToClient),
+    /// Something that the operator should know.
+    Notice(Notice),
+}
+
+/// One change of what is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Write {
+    /// All of a node but its state.
+    Node(Box<NodeRow>),
+    /// How far a node has come.
+    Progress {
+        /// The node.
+        node: NodeId,
+        /// The last record taken.
+        last: Seq,
+        /// When it was last heard.
+        seen: UnixNanos,
+        /// Whether its state may be wrong.
+        stale: bool,
+    },
+    /// Operations on a node's state.
+    State(NodeId, Vec<Op>),
+    /// A token, new or changed.
+    Token(TokenRow),
+    /// A token that is of no use any more.
+    ForgetToken(Fingerprint),
+}
+
+/// What an operator should know.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Notice {
+    /// Two machines seem to use the same papers.
+    Clone {
+        /// The node.
+        name: NodeName,
+        /// The address that came last.
+        address: String,
+    },
+    /// A node's clock is off.
+    Clock {
+        /// The node.
+        name: NodeName,
+        /// Its clock minus the hub's.
+        offset: Duration,
+        /// Whether it is ahead.
+        ahead: bool,
+    },
+    /// A node's state had to be asked for again.
+    Resync {
+        /// The node.
+        name: NodeName,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The effects of one batch, in order.
+pub(crate) type Effects = Vec<Effect>;
+
+/// What a node's connection is in the middle of.
+#[derive(Debug, Default)]
+struct LinkState {
+    /// A snapshot was asked for on this connection and has not come.
+    asked: bool,
+}
+
+/// How much of a node goes into the store with the next flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Dirty {
+    Progress,
+    Whole,
+}
+
+/// What a hub keeps over a restart.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The nodes with their state.
+    pub(crate) nodes: Vec<(NodeRow, NodeState)>,
+    /// The tokens.
+    pub(crate) tokens: Vec<TokenRow>,
+}
+
+/// The state of the hub.
+pub(crate) struct Core {
+    newest: Cursor,
+    heartbeat: Duration,
+    nodes: BTreeMap<NodeId, Node>,
+    names: BTreeMap<NodeName, NodeId>,
+    papers: HashMap<Fingerprint, NodeId>,
+    links: BTreeMap<Link, (NodeId, LinkState)>,
+    tokens: BTreeMap<Fingerprint, TokenRow>,
+    runs: BTreeMap<JobId, Run>,
+    next_job: u64,
+    dirty: BTreeMap<NodeId, Dirty>,
+    /// The acknowledgements that go out with the next flush.
+    acks: BTreeMap<Link, Seq>,
+}
+
+impl Core {
+    /// A hub with what was kept; every node is away. `newest` is the last place of the log so far.
+    pub(crate) fn new(newest: Cursor, heartbeat: Duration, kept: Kept) -> Self {
+        let nodes: BTreeMap<_, _> =
+            kept.nodes.into_iter().map(|(row, state)| (row.id, Node::away(row, state))).collect();
+        Self {
+            newest,
+            heartbeat,
+            names: nodes.values().map(|node| (node.row.name.clone(), node.row.id)).collect(),
+            papers: nodes.values().map(|node| (node.row.papers, node.row.id)).collect(),
+            nodes,
+            links: BTreeMap::new(),
+            tokens: kept.tokens.into_iter().map(|token| (token.secret, token)).collect(),
+            runs: BTreeMap::new(),
+            next_job: 1,
+            dirty: BTreeMap::new(),
+            acks: BTreeMap::new(),
+        }
+    }
+
+    /// Puts the core in the state of a start, after the store refused a batch: what was not written never
+    /// happened. Runs go on being numbered from where they were.
+    pub(crate) fn restore(&mut self, newest: Cursor, kept: Kept) {
+        let next_job = self.next_job;
+        *self = Self { next_job, ..Self::new(newest, self.heartbeat, kept) };
+    }
+
+    /// The last place of the log.
+    pub(crate) fn newest(&self) -> Cursor {
+        self.newest
+    }
+
+    /// The log itself.
+    fn log(&self) -> LogId {
+        self.newest.log
+    }
+
+    /// Ends a batch: what waits to be written and acknowledged becomes effects.
+    pub(crate) fn flush(&mut self, out: &mut Effects) {
+        for (id, dirty) in std::mem::take(&mut self.dirty) {
+            let Some(row) = self.nodes.get(&id).map(|node| &node.row) else { continue };
+            out.push(Effect::Store(match dirty {
+                Dirty::Whole => Write::Node(Box::new(row.clone())),
+                Dirty::Progress => {
+                    Write::Progress { node: id, last: row.last, seen: row.seen, stale: row.stale }
+                }
+            }));
+        }
+        for (link, seq) in std::mem::take(&mut self.acks) {
+            out.push(Effect::ToNode(link, HubToNode::Ack { seq }));
+        }
+    }
+
+    fn mark(&mut self, node: NodeId, dirty: Dirty) {
+        let was = self.dirty.entry(node).or_insert(dirty);
+        *was = dirty.max(*was);
+    }
+
+    fn publish(
+        &mut self,
+        node: NodeId,
+        name: NodeName,
+        origin: Origin,
+        envelope: Envelope,
+        out: &mut Effects,
+    ) {
+        self.newest = Cursor { log: self.log(), n: self.newest.n + 1 };
+        out.push(Effect::Publish(LogRecord { cursor: self.newest, node, name, origin, envelope }));
+    }
+
+    /// Logs a record of the hub's own about a node; nothing where the node is not known.
+    fn tell(&mut self, now: Now, node: NodeId, event: &HubEvent, out: &mut Effects) {
+        if let Some(name) = self.nodes.get(&node).map(|node| node.row.name.clone()) {
+            self.publish(node, name, Origin::Hub, Envelope::hub(now.unix, event), out);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Which node, and which command, a person means.
+
+use secmon_protocol::{
+    ids::{NodeId, NodeName},
+    limits::clip,
+    message::{ErrorCode, Refusal, client::NodeDetail},
+    text::printable,
+};
+
+use super::{Core, Now, node::Node};
+
+/// Shortest prefix of an id that names a node, in characters.
+const MIN_PREFIX: usize = 4;
+/// Most names in an answer.
+const MAX_NEAR: usize = 5;
+/// Least likeness of a name that is offered, as strsim's normalized Damerau-Levenshtein has it.
+const LIKENESS: f64 = 0.4;
+
+impl Core {
+    /// One node with its whole state, or what is known of one that is expected.
+    pub(crate) fn get(&self, now: Now, node: &str) -> Result<NodeDetail, Refusal> {
+        match self.find(node) {
+            Ok(node) => Ok(node.detail()),
+            Err(refusal) => self
+                .expected(now)
+                .find(|summary| summary.name.as_str() == node || summary.id.to_string() == node)
+                .map(|summary| NodeDetail { summary, commands: vec![], entries: vec![] })
+                .ok_or(refusal),
+        }
+    }
+
+    /// A node by its name, its id, or a prefix of its id that no other has.
+    pub(super) fn find(&self, wanted: &str) -> Result<&Node, Refusal> {
+        let named = wanted.parse::<NodeName>().ok().and_then(|name| self.names.get(&name));
+        if let Some(node) = named.and_then(|id| self.nodes.get(id)) {
+            return Ok(node);
+        }
+        if let Some(node) = wanted.parse::<NodeId>().ok().and_then(|id| self.nodes.get(&id)) {
+            return Ok(node);
+        }
+        if wanted.len() < MIN_PREFIX {
+            return Err(self.unknown(wanted));
+        }
+        let lower = wanted.to_ascii_lowercase();
+        let mut fitting = self.nodes.values().filter(|node| node.row.id.to_string().starts_with(&lower));
+        match (fitting.next(), fitting.next()) {
+            (Some(node), None) => Ok(node),
+            (None, _) => Err(self.unknown(wanted)),
+            (Some(first), Some(second)) => {
+                let near = [first, second].into_iter().chain(fitting).take(MAX_NEAR);
+                Err(Refusal {
+                    code: ErrorCode::UnknownNode,
+                    message: format!(
+                        "several nodes have an id that begins with {}; give more of it, or the name",
+                        printable(clip(wanted))
+                    ),
+                    near: near.map(|node| node.row.name.to_string()).collect(),
+                })
+            }
+        }
+    }
+
+    fn unknown(&self, wanted: &str) -> Refusal {
+        Refusal {
+            code: ErrorCode::UnknownNode,
+            message: format!("no node is called {}", printable(clip(wanted))),
+            near: near(wanted, self.names.keys().map(|name| name.as_str())),
+        }
+    }
+}
+
+/// The candidates most like `wanted`, nearest first.
+pub(super) fn near<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let wanted = clip(wanted);
+    // Names and labels are short; what is longer than any of them is like none of them.
+    if wanted.len() > 128 {
+        return vec![];
+    }
+    let lower = wanted.to_ascii_lowercase();
+    let mut scored: Vec<(f64, &str)> = candidates
+        .map(|name| (strsim::normalized_damerau_levenshtein(&lower, &name.to_ascii_lowercase()), name))
+        .filter(|(score, name)| *score >= LIKENESS || (!lower.is_empty() && name.starts_with(&lower)))
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.into_iter().take(MAX_NEAR).map(|(_, name)| name.to_owned()).collect()
+}

@@ -1,0 +1,105 @@
+//! Files that only the hub's user may read, and the lock of the state folder.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use crate::HubError;
+
+/// The file whose lock says that a hub works in the folder.
+const LOCK: &str = "hub.lock";
+
+/// Makes the state folder (mode 0700) and locks it for as long as the file lives.
+///
+/// # Errors
+/// The folder cannot be made or locked, or another hub has it.
+pub(crate) fn open_state_dir(dir: &Path) -> Result<File, HubError> {
+    if !dir.is_dir() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| HubError::file("make the state folder", dir, source))?;
+    }
+    let path = dir.join(LOCK);
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| HubError::file("open", &path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(HubError::Locked { path: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(HubError::file("lock", &path, source)),
+    }
+}
+
+/// Writes a file that is there whole or not at all, with mode 0600 from its first moment.
+///
+/// # Errors
+/// As the system has them; a half-written temporary file is removed.
+pub(crate) fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    // A temporary file left behind by a crash was never in use.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = (|| {
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        match path.parent() {
+            Some(dir) => File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Makes sure that a file is there and that only its owner may use it.
+///
+/// # Errors
+/// As the system has them.
+pub(crate) fn private(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_hub_on_the_same_folder_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let held = open_state_dir(&state).unwrap();
+        assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+        let error = open_state_dir(&state).unwrap_err();
+        assert!(matches!(error, HubError::Locked { .. }), "{error}");
+        drop(held);
+        open_state_dir(&state).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_for_its_owner_only_and_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        fs::write(path.with_extension("tmp"), "left behind").unwrap();
+        for content in ["one", "two"] {
+            write_secret(&path, content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

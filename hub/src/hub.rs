@@ -1,0 +1,178 @@
+//! The hub as a whole: put together in order, run, and taken down in order.
+
+use std::{fs::File, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use secmon_protocol::{
+    ids::{LogId, NodeId, NodeName},
+    message::{ErrorCode, Refusal, client::TokenText},
+    time::UnixNanos,
+    token::{JoinToken, SECRET_LEN},
+};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    HubConfig, HubError,
+    actor::{Actor, Message, unix_now},
+    addresses,
+    ca::{Ca, fingerprint},
+    conn::{Shared, accept, client},
+    core::{Core, Enrolling},
+    files,
+    ring::{RING_BYTES, Ring},
+    store::{Store, StoreThread},
+    tls,
+};
+
+/// How long connections get to end once the hub stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Seconds of a mean Gregorian year.
+const YEAR_SECS: i64 = 31_556_952;
+
+/// A token that was just made.
+#[derive(Debug)]
+pub struct Enrolment {
+    /// The token as text, to be shown once.
+    pub token: TokenText,
+    /// When it expires.
+    pub expires: UnixNanos,
+    /// The hub's addresses in it.
+    pub addresses: Vec<String>,
+}
+
+/// A hub that is ready: its port and its socket are open.
+pub struct Hub {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    socket: client::Socket,
+    tls: Arc<rustls::ServerConfig>,
+    actor: JoinHandle<Result<(), HubError>>,
+    stop_actor: CancellationToken,
+    /// Locked for as long as the hub lives.
+    lock: File,
+}
+
+/// Starts a hub: checks the configuration whole, makes what is missing on the first start, and opens the
+/// port and the socket. Nothing is served before [`Hub::run`].
+///
+/// # Errors
+/// See [`HubError`].
+pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
+    config.check()?;
+    let group = config.socket.group.as_deref().map(client::group).transpose()?;
+    let year = year(unix_now());
+    let lock = files::open_state_dir(&config.state_dir)?;
+    let ca = Ca::open(&config.state_dir, year)?;
+    let tls = tls::server_config(&ca, year)?;
+    let store = Store::open(&config.state_dir)?;
+    let kept = store.load()?;
+    let listen = config.hub.listen;
+    let listener =
+        TcpListener::bind(listen).await.map_err(|source| HubError::Listen { address: listen, source })?;
+    let address = listener.local_addr().map_err(|source| HubError::Listen { address: listen, source })?;
+    let socket = client::bind(&config.socket_path, config.socket.mode, group)?;
+
+    let heartbeat = config.hub.heartbeat();
+    let ring = Arc::new(Ring::new(LogId(rand::random()), RING_BYTES));
+    let store = StoreThread::start(store)
+        .map_err(|source| HubError::file("start the thread that writes", &config.state_dir, source))?;
+    let core = Core::new(ring.cursor(0), heartbeat, kept);
+    let (actor, handle) = Actor::new(core, store, ring.clone());
+    let stop_actor = CancellationToken::new();
+    let actor = tokio::spawn(actor.run(stop_actor.clone()));
+    let shared = Shared::new(handle, ring, ca, (config.hub, address), CancellationToken::new());
+    info!(address = %address, socket = %socket.path().display(), "listening");
+    Ok(Hub { shared: Arc::new(shared), listener, socket, tls, actor, stop_actor, lock })
+}
+
+impl Hub {
+    /// Where nodes find it, with the port that it really has.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Where clients find it.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        self.socket.path()
+    }
+
+    /// Makes a token, as `secmon enroll` does; `valid` of zero means the default of an hour. Works before
+    /// and while the hub runs.
+    ///
+    /// # Errors
+    /// The name is taken and `replace` was not asked for, a limit, or the state cannot be written.
+    pub async fn enroll(&self, name: NodeName, valid: Duration, replace: bool) -> Result<Enrolment, Refusal> {
+        enroll(&self.shared, name, valid, replace).await
+    }
+
+    /// Whether a node of that name has joined.
+    ///
+    /// # Errors
+    /// The hub is stopping.
+    pub async fn knows(&self, name: &NodeName) -> Result<bool, Refusal> {
+        self.shared.actor.knows(name).await
+    }
+
+    /// Serves until `cancel`, then lets connections end within a deadline and removes the socket.
+    ///
+    /// # Errors
+    /// The state can be neither written nor read any more.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), HubError> {
+        let Self { shared, listener, socket, tls, mut actor, stop_actor, lock } = self;
+        shared.tasks.spawn(accept::run(listener, tls, shared.clone()));
+        shared.tasks.spawn(client::run(socket, shared.clone()));
+        let failed = tokio::select! {
+            () = cancel.cancelled() => None,
+            ended = &mut actor => Some(ended),
+        };
+        shared.stop.cancel();
+        shared.tasks.close();
+        if timeout(DRAIN, shared.tasks.wait()).await.is_err() {
+            warn!(connections = shared.tasks.len(), "connections did not end in time and were cut");
+        }
+        stop_actor.cancel();
+        let ended = match failed {
+            Some(ended) => ended,
+            None => actor.await,
+        };
+        drop(lock);
+        ended.unwrap_or(Err(HubError::Stopped))
+    }
+}
+
+/// Makes a token and has it remembered.
+pub(crate) async fn enroll(
+    shared: &Shared,
+    name: NodeName,
+    valid: Duration,
+    replace: bool,
+) -> Result<Enrolment, Refusal> {
+    let internal = |error: HubError| Refusal::new(ErrorCode::Internal, error.to_string());
+    let addresses = addresses::for_tokens(&shared.hub.advertise, shared.address).map_err(internal)?;
+    let secret: [u8; SECRET_LEN] = rand::random();
+    let millis = u64::try_from(unix_now().0 / 1_000_000).unwrap_or(0);
+    let wish = Enrolling {
+        secret: fingerprint(&secret),
+        id: NodeId::mint(millis, rand::random()),
+        name,
+        valid,
+        replace,
+    };
+    let expires = shared.actor.ask(|reply| Message::Enroll(wish, reply)).await?;
+    let token = JoinToken {
+        addresses: addresses.clone(),
+        ca_fingerprint: shared.ca.fingerprint(),
+        secret: Bytes::copy_from_slice(&secret),
+        expires,
+    };
+    Ok(Enrolment { token: TokenText(token.to_text()), expires, addresses })
+}
+
+/// The year of a time, for the dates in certificates, where a day more or less does not matter.
+pub(crate) fn year(now: UnixNanos) -> i32 {
+    i32::try_from(1970 + now.0 / 1_000_000_000 / YEAR_SECS).unwrap_or(1970)
+}

@@ -1,0 +1,25 @@
+//! The hub: keeps the nodes' state, orders their records into one log, serves clients over a Unix
+//! socket and relays commands.
+//!
+//! A record enters by `conn::node`, is ordered by the pure `core`, written by the store, and
+//! leaves through the ring to the subscribers of `conn::client`. One task, the actor, owns the core.
+//!
+//! What must not live here: anything that decodes an event or a facet's value, and anything of the node's.
+
+mod actor;
+mod addresses;
+mod ca;
+mod config;
+mod conn;
+mod core;
+mod error;
+mod files;
+mod hub;
+mod ring;
+mod store;
+mod tls;
+
+pub use config::{HubConfig, HubSection, SocketSection};
+pub use error::HubError;
+pub use hub::{Enrolment, Hub, start};
+pub use store::StoreError;

@@ -1,0 +1,88 @@
+//! Tests of the store.
+
+use bytes::Bytes;
+use secmon_protocol::{
+    command::CommandInfo,
+    facet::FacetId,
+    ids::{Epoch, NodeId, Seq},
+    message::node::HostFacts,
+    state::{NodeState, RawFacet, diff},
+    time::UnixNanos,
+};
+
+use super::*;
+use crate::core::{NodeRow, TokenRow};
+
+fn node() -> NodeRow {
+    NodeRow {
+        id: NodeId([1; 16]),
+        name: "a".parse().unwrap(),
+        papers: [2; 32],
+        seen: UnixNanos(3),
+        agent: "0.1.0".into(),
+        address: "192.0.2.1:5".into(),
+        facts: HostFacts { os: "Debian".into(), ..HostFacts::default() },
+        clock_offset: -4,
+        epoch: Some(Epoch(u64::MAX)),
+        log_epoch: Epoch(u64::MAX - 1),
+        last: Seq(6),
+        stale: true,
+        commands: vec![CommandInfo { label: "x".into(), description: "y".into(), timeout_ms: 7 }],
+    }
+}
+
+fn state(keys: &[&'static str]) -> NodeState {
+    let mut state = NodeState::default();
+    let entries = keys.iter().map(|key| (Bytes::from_static(key.as_bytes()), Bytes::from_static(b"v")));
+    state.set(FacetId(1), RawFacet::Ready(entries.collect()));
+    state.set(FacetId(2), RawFacet::unavailable("no", "yes"));
+    state.set(FacetId(900), RawFacet::NotMonitored);
+    state
+}
+
+#[test]
+fn what_was_written_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (id, first, second) = (node().id, state(&["a", "b"]), state(&["b", "c"]));
+    let token = TokenRow {
+        secret: [1; 32],
+        node: id,
+        name: "a".parse().unwrap(),
+        made: UnixNanos(1),
+        expires: UnixNanos(2),
+        replace: true,
+        used: Some(UnixNanos(3)),
+    };
+    let mut store = Store::open(dir.path()).unwrap();
+    store.commit(&[Write::Node(Box::new(node())), Write::State(id, first.snapshot())]).unwrap();
+    store.commit(&[Write::Token(token.clone()), Write::State(id, diff(&first, &second))]).unwrap();
+    let progress = Write::Progress { node: id, last: Seq(99), seen: UnixNanos(98), stale: false };
+    store.commit(&[progress]).unwrap();
+    drop(store);
+    let mut store = Store::open(dir.path()).unwrap();
+    let kept = store.load().unwrap();
+    let expected = NodeRow { last: Seq(99), seen: UnixNanos(98), stale: false, ..node() };
+    assert_eq!(kept.nodes, [(expected, second)]);
+    assert_eq!(kept.tokens, std::slice::from_ref(&token));
+    store.commit(&[Write::ForgetToken(token.secret)]).unwrap();
+    assert!(store.load().unwrap().tokens.is_empty());
+}
+
+#[test]
+fn a_file_of_a_later_version_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    Store::open(dir.path()).unwrap().db.pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer { found: 99, .. })));
+}
+
+#[test]
+fn the_file_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    store.commit(&[Write::Node(Box::new(node()))]).unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+    }
+}

@@ -1,0 +1,119 @@
+//! Runs: from a client through the hub to a node and back.
+
+use crate::common::{Client, Node, start};
+use bytes::Bytes;
+use secmon_protocol::{
+    command::{OutputStream, RunEnd, RunFailure},
+    ids::RequestId,
+    limits::{MAX_CHUNK, MIN_CHUNK_COST},
+    message::{
+        ErrorCode, Refusal,
+        client::{ClientToHub, Filter, From, HubToClient},
+        node::{HubToNode, NodeToHub},
+    },
+};
+
+const CREDIT: u32 = 3 * MIN_CHUNK_COST;
+
+async fn begin(client: &mut Client, node: &str, label: &str) -> RequestId {
+    let request = client.request();
+    let (node, label) = (node.to_owned(), label.to_owned());
+    client.wire.send(&ClientToHub::Run { request, node, label, credit: CREDIT }).await;
+    request
+}
+
+async fn refused(client: &mut Client, node: &str, label: &str) -> Refusal {
+    begin(client, node, label).await;
+    match client.next().await {
+        HubToClient::Error { refusal, .. } => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn handed_over(node: &mut Node) -> secmon_protocol::ids::JobId {
+    match node.next().await {
+        Some(HubToNode::Run { job, credit: CREDIT, .. }) => job,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_streams_its_output_and_ends_with_its_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = start(dir.path()).await;
+    let papers = hub.enrol("web-1").await;
+    let mut node = hub.node(&papers).await;
+    let (mut client, mut watcher) = (hub.client().await, hub.client().await);
+    watcher.subscribe(From::Now, Filter::default()).await;
+    let request = begin(&mut client, "web-1", "uptime").await;
+    let job = handed_over(&mut node).await;
+    watcher.event("command.started").await;
+    node.wire.send(&NodeToHub::Started { job, pid: 7 }).await;
+    let data = Bytes::from_static(b"\x00\xffbytes");
+    node.wire.send(&NodeToHub::Output { job, stream: OutputStream::Stderr, data: data.clone() }).await;
+    client.wire.send(&ClientToHub::Credit { request, credit: MIN_CHUNK_COST }).await;
+    let granted = node.next().await;
+    assert_eq!(granted, Some(HubToNode::Credit { job, credit: MIN_CHUNK_COST }));
+    node.wire.send(&NodeToHub::Exit { job, end: RunEnd::Exited(3) }).await;
+    let id = node.welcome.node;
+    assert_eq!(client.next().await, HubToClient::Started { request, job, node: id, pid: 7 });
+    assert_eq!(client.next().await, HubToClient::Output { request, stream: OutputStream::Stderr, data });
+    assert_eq!(client.next().await, HubToClient::Exit { request, end: RunEnd::Exited(3) });
+    watcher.event("command.finished").await;
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_ends_its_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = start(dir.path()).await;
+    let papers = hub.enrol("web-1").await;
+    let mut node = hub.node(&papers).await;
+    let mut client = hub.client().await;
+    begin(&mut client, "web-1", "uptime").await;
+    let job = handed_over(&mut node).await;
+    drop(client);
+    assert_eq!(node.next().await, Some(HubToNode::Cancel { job }));
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_sends_more_than_it_was_granted_is_cut_off_and_its_runs_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = start(dir.path()).await;
+    let papers = hub.enrol("web-1").await;
+    let mut node = hub.node(&papers).await;
+    let mut client = hub.client().await;
+    let request = begin(&mut client, "web-1", "uptime").await;
+    let job = handed_over(&mut node).await;
+    let data = Bytes::from(vec![0; MAX_CHUNK]);
+    node.wire.send(&NodeToHub::Output { job, stream: OutputStream::Stdout, data }).await;
+    assert_eq!(node.next().await, None);
+    let exit = client.next().await;
+    assert!(
+        matches!(&exit, HubToClient::Exit { request: of, end: RunEnd::Failed { why: RunFailure::NodeLost, .. } } if *of == request),
+        "{exit:?}"
+    );
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_node_or_label_is_answered_with_what_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = start(dir.path()).await;
+    let papers = hub.enrol("web-1").await;
+    let mut client = hub.client().await;
+    let refusal = refused(&mut client, "web-2", "uptime").await;
+    assert_eq!((refusal.code, refusal.near), (ErrorCode::UnknownNode, vec!["web-1".to_owned()]));
+    assert_eq!(refused(&mut client, "web-1", "uptime").await.code, ErrorCode::NodeAway);
+    let node = hub.node(&papers).await;
+    let refusal = refused(&mut client, "web-1", "uptim").await;
+    assert_eq!((refusal.code, refusal.near), (ErrorCode::UnknownLabel, vec!["uptime".to_owned()]));
+    client.enroll("new", false).await;
+    assert_eq!(refused(&mut client, "new", "uptime").await.code, ErrorCode::NodeAway);
+    // An id does as well as the name.
+    begin(&mut client, &node.welcome.node.to_string()[..8], "uptime").await;
+    let mut node = node;
+    handed_over(&mut node).await;
+    hub.stop().await;
+}

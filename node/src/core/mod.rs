@@ -1,0 +1,224 @@
+//! The node's pure core: observations in, records out. No runtime, no I/O, no clock; `now` is given.
+//!
+//! It holds the state as last reported and the [`Outbox`] of what the hub has not acknowledged. Call
+//! [`NodeCore::observe`] for what a watcher saw; a link asks for [`NodeCore::opening`] when it connects,
+//! then takes [`NodeCore::batch`]es and hands back [`NodeCore::ack`]s.
+
+mod outbox;
+
+use bytes::Bytes;
+use secmon_protocol::{
+    facet::FacetId,
+    ids::{Epoch, Seq},
+    limits::MAX_RECORD,
+    record::Envelope,
+    state::{self, NodeState, RawFacet},
+    time::UnixNanos,
+};
+
+pub use outbox::{Batch, Outbox};
+
+use crate::watch::Observation;
+
+/// What a node says of its records when it connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// The numbering.
+    pub epoch: Epoch,
+    /// The oldest record held; `newest + 1` when none is.
+    pub oldest: Seq,
+    /// The newest record that there is; 0 before the first.
+    pub newest: Seq,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct NodeCore {
+    epoch: Epoch,
+    /// What the watchers last saw.
+    seen: NodeState,
+    /// What the records so far add up to; nothing until the first snapshot was made.
+    reported: Option<NodeState>,
+    outbox: Outbox,
+}
+
+impl NodeCore {
+    /// A core whose records are numbered from 1 in `epoch`. `watched` are the facets that watchers will
+    /// report; the first snapshot waits for all of them. The outbox holds `capacity` bytes.
+    #[must_use]
+    pub fn new(epoch: Epoch, capacity: usize) -> Self {
+        Self { epoch, seen: NodeState::default(), reported: None, outbox: Outbox::new(capacity) }
+    }
+
+    /// Takes in what a watcher saw.
+    pub fn observe(&mut self, observation: Observation, now: UnixNanos) {
+        match observation {
+            Observation::Sessions(facet) => self.facet(FacetId::SESSIONS, RawFacet::encode(&facet), now),
+            Observation::WgPeers(facet) => self.facet(FacetId::WG_PEERS, RawFacet::encode(&facet), now),
+            Observation::AuthLog(facet) => self.facet(FacetId::AUTH_LOG, RawFacet::encode(&facet), now),
+            Observation::Auth(event) => self.append(Envelope::auth(&event), now),
+        }
+    }
+
+    fn facet(&mut self, id: FacetId, facet: RawFacet, now: UnixNanos) {
+        self.seen.set(id, facet);
+        if self.reported.is_some() {
+            self.report_changes(now);
+        } else if self.settled() {
+            self.snapshot(now);
+        }
+    }
+
+    /// Whether every watcher has said what it sees. Until then there is no snapshot: a facet that is
+    /// still pending would look to the hub as if what it held were gone.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        FacetId::KNOWN.iter().all(|id| *self.seen.facet(*id) != RawFacet::Pending)
+    }
+
+    /// Makes the first snapshot of what is known, though a watcher has not spoken yet.
+    pub fn stop_waiting(&mut self, now: UnixNanos) {
+        if self.reported.is_none() {
+            self.snapshot(now);
+        }
+    }
+
+    /// Appends a snapshot because the hub asked for one.
+    pub fn resync(&mut self, now: UnixNanos) {
+        if self.reported.is_some() {
+            self.snapshot(now);
+        }
+    }
+
+    fn report_changes(&mut self, now: UnixNanos) {
+        let ops = self.reported.as_ref().map(|reported| state::diff(reported, &self.seen)).unwrap_or_default();
+        if !ops.is_empty() {
+            self.reported = Some(self.seen.clone());
+            self.append(Envelope::diff(now, &ops), now);
+        }
+    }
+
+    fn snapshot(&mut self, now: UnixNanos) {
+        self.reported = Some(self.seen.clone());
+        self.append(Envelope::snapshot(now, &self.seen.snapshot()), now);
+    }
+
+    fn append(&mut self, envelope: Envelope, now: UnixNanos) {
+        if envelope.body.len() > MAX_RECORD {
+            self.outbox.lose("a record was larger than the hub accepts", now);
+            return;
+        }
+        // A diff that was dropped leaves the hub with a state that later diffs do not fit.
+        if self.outbox.append(envelope, now).dropped_state && self.reported.is_some() {
+            self.snapshot(now);
+        }
+    }
+
+    /// What to say in a Hello.
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        Opening { epoch: self.epoch, oldest: self.outbox.oldest(), newest: self.outbox.newest() }
+    }
+
+    /// The next records after `after`, as a list of about `target` bytes; none when there are none.
+    #[must_use]
+    pub fn batch(&self, after: Seq, target: usize) -> Option<Batch> {
+        self.outbox.batch(after, target)
+    }
+
+    /// The hub keeps everything up to and with `seq`; it is forgotten here.
+    pub fn ack(&mut self, seq: Seq) {
+        self.outbox.ack(seq);
+    }
+
+    /// The newest record that there is.
+    #[must_use]
+    pub fn newest(&self) -> Seq {
+        self.outbox.newest()
+    }
+
+    /// The records held, encoded; for tests.
+    pub fn held(&self) -> impl Iterator<Item = &Bytes> {
+        self.outbox.held()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use secmon_protocol::{
+        auth::{AuthAction, AuthEvent},
+        codec,
+        facet::Facet,
+        record::{NodeRecord, RecordKind},
+    };
+
+    use super::*;
+
+    const NOW: UnixNanos = UnixNanos(1);
+
+    fn kinds(core: &NodeCore) -> Vec<RecordKind> {
+        core.held().map(|r| codec::decode::<NodeRecord>(r).unwrap().envelope.kind).collect()
+    }
+
+    fn auth(message: &str) -> Observation {
+        Observation::Auth(Box::new(AuthEvent::new(NOW, "sshd", None, AuthAction::Failed, message)))
+    }
+
+    fn settle(core: &mut NodeCore) {
+        core.observe(Observation::Sessions(Facet::Ready(BTreeMap::new())), NOW);
+        core.observe(Observation::WgPeers(Facet::NotMonitored), NOW);
+        core.observe(Observation::AuthLog(Facet::unavailable("no log", "")), NOW);
+    }
+
+    #[test]
+    fn the_first_snapshot_waits_for_every_watcher_and_diffs_follow_it() {
+        let mut core = NodeCore::new(Epoch(1), 1 << 20);
+        core.observe(Observation::Sessions(Facet::Ready(BTreeMap::new())), NOW);
+        assert!(kinds(&core).is_empty());
+        settle(&mut core);
+        assert_eq!(kinds(&core), [RecordKind::SNAPSHOT]);
+        core.observe(Observation::Sessions(Facet::unavailable("gone", "")), NOW);
+        core.observe(Observation::Sessions(Facet::unavailable("gone", "")), NOW);
+        assert_eq!(kinds(&core), [RecordKind::SNAPSHOT, RecordKind::DIFF], "the same again is no change");
+    }
+
+    #[test]
+    fn a_watcher_that_never_speaks_does_not_hold_up_the_others() {
+        let mut core = NodeCore::new(Epoch(1), 1 << 20);
+        core.observe(Observation::Sessions(Facet::Ready(BTreeMap::new())), NOW);
+        core.stop_waiting(NOW);
+        core.stop_waiting(NOW);
+        assert_eq!(kinds(&core), [RecordKind::SNAPSHOT]);
+    }
+
+    #[test]
+    fn a_dropped_diff_is_followed_by_a_snapshot() {
+        let mut core = NodeCore::new(Epoch(1), 2_000);
+        settle(&mut core);
+        for i in 0..100 {
+            core.observe(Observation::Sessions(Facet::unavailable(format!("reason {i}"), "")), NOW);
+        }
+        let kinds = kinds(&core);
+        assert_eq!(kinds[0], RecordKind::LOST);
+        assert!(kinds.contains(&RecordKind::SNAPSHOT));
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_forgotten_and_numbers_go_on() {
+        let mut core = NodeCore::new(Epoch(1), 1 << 20);
+        assert_eq!(core.opening(), Opening { epoch: Epoch(1), oldest: Seq(1), newest: Seq(0) });
+        for i in 0..3 {
+            core.observe(auth(&i.to_string()), NOW);
+        }
+        let batch = core.batch(Seq(1), usize::MAX).unwrap();
+        assert_eq!(batch.last, Seq(3));
+        let seqs: Vec<Seq> =
+            codec::decode_list::<NodeRecord>(&batch.list).unwrap().iter().map(|r| r.seq).collect();
+        assert_eq!(seqs, [Seq(2), Seq(3)]);
+        core.ack(Seq(3));
+        assert!(core.batch(Seq(1), usize::MAX).is_none());
+        assert_eq!(core.opening(), Opening { epoch: Epoch(1), oldest: Seq(4), newest: Seq(3) });
+    }
+}

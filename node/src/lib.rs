@@ -1,0 +1,2 @@
+//! The secmon agent.
+pub mod watch;

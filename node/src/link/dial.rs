@@ -1,0 +1,155 @@
+//! Getting to the hub: one TCP connection and one TLS handshake, each with a deadline.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use rustls::ClientConfig;
+use secmon_protocol::codec::{self, Assembler, CodecError, Message};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+
+use crate::tls;
+
+/// How long one address is tried before the next one.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Why a hub could not be reached, or was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No connection.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// The hub's address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The other side is not the hub.
+    #[error("{address} is not the hub that was expected: its certificate is of another CA")]
+    WrongHub {
+        /// The address.
+        address: String,
+    },
+    /// No TLS.
+    #[error("no TLS with {address}: {source}")]
+    Tls {
+        /// The hub's address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// The hub closed it.
+    #[error("the hub closed the connection")]
+    Closed,
+    /// The hub says no.
+    #[error("the hub refuses this node: {0}")]
+    Rejected(secmon_protocol::message::Refusal),
+    /// The hub sent something that makes no sense.
+    #[error("the hub breaks the protocol: {0}")]
+    Protocol(String),
+    /// Nothing came for too long.
+    #[error("the hub was silent for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The state folder's papers are of no use.
+    #[error(transparent)]
+    Papers(#[from] tls::TlsError),
+    /// The node is shutting down.
+    #[error(transparent)]
+    Ended(#[from] crate::actor::Ended),
+}
+
+impl From<CodecError> for LinkError {
+    fn from(error: CodecError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+/// A TLS connection to `address`, `HOST:PORT`.
+///
+/// # Errors
+/// It cannot be reached, speaks no TLS, or is not the hub.
+pub async fn dial(address: &str, config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, LinkError> {
+    let late = |what: &str, limit: Duration| {
+        io::Error::new(io::ErrorKind::TimedOut, format!("{what} took over {} s", limit.as_secs()))
+    };
+    let tcp = match timeout(CONNECT, TcpStream::connect(address)).await {
+        Ok(result) => result,
+        Err(_) => Err(late("connecting", CONNECT)),
+    };
+    let tcp = tcp.map_err(|source| LinkError::Connect { address: address.to_owned(), source })?;
+    // Diffs and output are small and wanted at once. A socket that refuses the option still works.
+    let _ = tcp.set_nodelay(true);
+    let handshake = TlsConnector::from(config).connect(tls::server_name()?, tcp);
+    let tls = match timeout(HANDSHAKE, handshake).await {
+        Ok(result) => result,
+        Err(_) => Err(late("the handshake", HANDSHAKE)),
+    };
+    tls.map_err(|source| match tls::is_wrong_hub(&source) {
+        true => LinkError::WrongHub { address: address.to_owned() },
+        false => LinkError::Tls { address: address.to_owned(), source },
+    })
+}
+
+/// The receiving half of a connection: frames put together to messages.
+pub struct Reader<R, M> {
+    frames: FramedRead<R, LengthDelimitedCodec>,
+    assembler: Assembler<M>,
+}
+
+impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
+    /// Reads frames from `io`.
+    pub fn new(io: R) -> Self {
+        Self { frames: FramedRead::new(io, codec::frames()), assembler: Assembler::default() }
+    }
+
+    /// The next message. Safe to be dropped while it waits.
+    ///
+    /// # Errors
+    /// The connection ended, or what came is no message.
+    pub async fn next(&mut self) -> Result<M, LinkError> {
+        loop {
+            let frame = self.frames.next().await.ok_or(LinkError::Closed)??;
+            if let Some(message) = self.assembler.push(&frame)? {
+                return Ok(message);
+            }
+        }
+    }
+}
+
+/// The sending half of a connection.
+pub struct Writer<W> {
+    frames: FramedWrite<W, LengthDelimitedCodec>,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    /// Writes frames to `io`.
+    pub fn new(io: W) -> Self {
+        Self { frames: FramedWrite::new(io, codec::frames()) }
+    }
+
+    /// Sends a message, as one frame or as fragments, and flushes.
+    ///
+    /// # Errors
+    /// The connection broke, or the message is larger than any may be.
+    pub async fn send<M: Message>(&mut self, message: &M) -> Result<(), LinkError> {
+        for frame in codec::encode_frames(message)? {
+            self.send_frame(frame).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_frame(&mut self, frame: Bytes) -> Result<(), LinkError> {
+        Ok(self.frames.send(frame).await?)
+    }
+}

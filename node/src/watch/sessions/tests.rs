@@ -1,0 +1,144 @@
+use std::{fs, io::Write as _};
+
+use nix::unistd::getpid;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::*;
+
+const LOGGED_IN: &[u8] = include_bytes!("../../../tests/fixtures/utmp-x86_64-two-sshd-logins");
+
+/// A login record whose process is this test, number `n` of its kind.
+fn login(n: u8) -> Vec<u8> {
+    let mut record = LOGGED_IN[..384].to_vec();
+    record[4..8].copy_from_slice(&getpid().as_raw().to_ne_bytes());
+    record[12] = b'0' + n;
+    record
+}
+
+struct Watched {
+    seen: mpsc::Receiver<Observation>,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Watched {
+    fn start(path: &Path) -> Self {
+        let (out, seen) = mpsc::channel(16);
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(watch(SessionsConfig { utmp: path.to_owned() }, out, cancel.clone()));
+        Self { seen, cancel, task }
+    }
+
+    async fn next(&mut self) -> Facet<String, Session> {
+        match tokio::time::timeout(Duration::from_secs(10), self.seen.recv()).await.unwrap().unwrap() {
+            Observation::Sessions(facet) => facet,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits for a report of these terminals; others may come before it.
+    async fn next_ttys(&mut self, expected: &[&str]) {
+        loop {
+            if let Facet::Ready(sessions) = self.next().await {
+                let ttys: Vec<_> = sessions.values().filter_map(|s| s.tty.as_deref()).collect();
+                if ttys == expected {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn end(self) {
+        self.cancel.cancel();
+        tokio::time::timeout(Duration::from_secs(10), self.task).await.unwrap().unwrap();
+    }
+}
+
+fn append(path: &Path, bytes: &[u8]) {
+    OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_login_and_its_end_are_reported_when_they_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    append(&path, &login(0));
+    let mut watched = Watched::start(&path);
+    watched.next_ttys(&["pts/0"]).await;
+    append(&path, &login(1));
+    watched.next_ttys(&["pts/0", "pts/1"]).await;
+
+    let mut ended = login(0);
+    ended[0] = 8; // DEAD_PROCESS
+    fs::write(dir.path().join("new"), [ended, login(1)].concat()).unwrap();
+    fs::rename(dir.path().join("new"), &path).unwrap();
+    watched.next_ttys(&["pts/1"]).await;
+    append(&path, &login(2));
+    watched.next_ttys(&["pts/1", "pts/2"]).await;
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn a_record_written_in_two_halves_is_reported_once_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    append(&path, &login(0));
+    let mut watched = Watched::start(&path);
+    watched.next_ttys(&["pts/0"]).await;
+    append(&path, &login(1)[..100]);
+    append(&path, &login(1)[100..]);
+    watched.next_ttys(&["pts/0", "pts/1"]).await;
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn a_missing_file_is_unavailable_and_is_found_when_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run/utmp");
+    let mut watched = Watched::start(&path);
+    let Facet::Unavailable(why) = watched.next().await else { panic!("must not be ready") };
+    assert!(why.reason.starts_with("no utmp file at "), "{}", why.reason);
+    assert!(!why.remedy.is_empty());
+
+    fs::create_dir(dir.path().join("run")).unwrap();
+    append(&path, &login(0));
+    watched.next_ttys(&["pts/0"]).await;
+
+    fs::remove_dir_all(dir.path().join("run")).unwrap();
+    while !matches!(watched.next().await, Facet::Unavailable(_)) {}
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn what_is_no_utmp_file_is_unavailable() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(look(dir.path(), &Host), Facet::Unavailable(_)));
+    let path = dir.path().join("huge");
+    fs::File::create(&path).unwrap().set_len(MAX_UTMP as u64 + 1).unwrap();
+    let Facet::Unavailable(why) = look(&path, &Host) else { panic!("must not be ready") };
+    assert!(why.reason.contains("larger than 4 MiB"), "{}", why.reason);
+}
+
+#[tokio::test]
+async fn what_says_the_same_is_not_reported_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    append(&path, &login(0));
+    let mut watched = Watched::start(&path);
+    watched.next_ttys(&["pts/0"]).await;
+    let mut entry = login(1);
+    entry[0] = 6; // LOGIN_PROCESS: a getty waiting
+    append(&path, &entry);
+    append(&path, &login(2));
+    // The getty alone made no report between these two.
+    let Facet::Ready(sessions) = watched.next().await else { panic!("must be ready") };
+    assert_eq!(sessions.len(), 2);
+    watched.end().await;
+}
+
+#[test]
+fn a_process_is_known_to_exist_or_not() {
+    assert!(Host.exists(getpid().as_raw()));
+    assert!(Host.exists(1));
+    assert!(!Host.exists(i32::MAX));
+}

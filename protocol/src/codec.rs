@@ -1,0 +1,305 @@
+//! Bytes to values and back: the only place that names bincode, and the only one that knows frames.
+//!
+//! A frame is a 4-byte big-endian length and that many bytes; the length is checked against
+//! [`MAX_FRAME`] before anything is allocated. A message is the bincode of its enum
+//! (`config::standard()`: little-endian, variable-length integers). A message larger than a frame goes as
+//! [`Fragment`]s. A list is its items, each behind a length of its own, so that no item's count or size
+//! has to be believed before it is read.
+
+use std::marker::PhantomData;
+
+use bincode::config::{self, Config};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio_util::codec::LengthDelimitedCodec;
+
+use crate::limits::{MAX_CHUNK, MAX_FRAME, MAX_MESSAGE};
+
+/// bincode's limit counts the memory of what it reads, in which a one-byte integer may count eight; it
+/// guards against a length inside a frame that claims more than the frame can hold.
+const MEMORY_PER_WIRE_BYTE: usize = 8;
+
+fn for_frames() -> impl Config {
+    config::standard().with_limit::<{ MEMORY_PER_WIRE_BYTE * MAX_FRAME }>()
+}
+
+fn for_large() -> impl Config {
+    config::standard().with_limit::<{ MEMORY_PER_WIRE_BYTE * MAX_MESSAGE }>()
+}
+
+/// What is wrong with bytes from a peer or a disk.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// Not the bincode of the type.
+    #[error("malformed {what}: {source}")]
+    Malformed {
+        /// The type that was expected.
+        what: &'static str,
+        /// bincode's words.
+        #[source]
+        source: Box<bincode::error::DecodeError>,
+    },
+    /// Bytes are left over behind a value.
+    #[error("malformed {what}: {extra} bytes too many")]
+    Trailing {
+        /// The type that was expected.
+        what: &'static str,
+        /// How many.
+        extra: usize,
+    },
+    /// A list that ends within an item.
+    #[error("malformed list: it ends within an item")]
+    Truncated,
+    /// A version or kind of a later secmon.
+    #[error("{what} {found} is newer than this secmon knows")]
+    Version {
+        /// What has the version.
+        what: &'static str,
+        /// The version that was found.
+        found: u16,
+    },
+    /// Something larger than its limit.
+    #[error("{what} of {size} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Its size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// `Begin`, `Part` and `End` in an order that means nothing.
+    #[error("fragments out of order: {0}")]
+    Fragments(&'static str),
+}
+
+/// The codec of every connection's frames.
+#[must_use]
+pub fn frames() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder()
+        .length_field_length(4)
+        .big_endian()
+        .max_frame_length(MAX_FRAME)
+        .new_codec()
+}
+
+/// The bytes of a value.
+#[must_use]
+pub fn encode<T: Serialize>(value: &T) -> Bytes {
+    // Encoding into a growing vector fails only for types that serde cannot describe (a sequence of
+    // unknown length), and none of ours is; the golden vectors encode every one of them.
+    bincode::serde::encode_to_vec(value, config::standard()).map(Bytes::from).unwrap_or_default()
+}
+
+/// A value from exactly these bytes, at most a frame of them.
+///
+/// # Errors
+/// Not a `T`, bytes left over, or more claimed than a frame can hold.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode_with(bytes, for_frames())
+}
+
+fn decode_with<T: DeserializeOwned, C: Config>(bytes: &[u8], config: C) -> Result<T, CodecError> {
+    let what = type_name::<T>();
+    let (value, used) = bincode::serde::decode_from_slice(bytes, config)
+        .map_err(|source| CodecError::Malformed { what, source: Box::new(source) })?;
+    match bytes.len() - used {
+        0 => Ok(value),
+        extra => Err(CodecError::Trailing { what, extra }),
+    }
+}
+
+fn type_name<T>() -> &'static str {
+    let full = std::any::type_name::<T>();
+    full.rsplit("::").next().unwrap_or(full)
+}
+
+/// A list: every item as a 4-byte big-endian length and its bytes.
+#[must_use]
+pub fn encode_list<'a, T: Serialize + 'a>(items: impl IntoIterator<Item = &'a T>) -> Bytes {
+    let mut out = BytesMut::new();
+    for item in items {
+        push_item(&mut out, &encode(item));
+    }
+    out.freeze()
+}
+
+/// Appends one already encoded item to a list.
+pub fn push_item(list: &mut BytesMut, item: &[u8]) {
+    // An item is at most MAX_MESSAGE, far below 2^32; a longer one would be cut off from its reader.
+    list.put_u32(u32::try_from(item.len()).unwrap_or(u32::MAX));
+    list.put_slice(item);
+}
+
+/// The items of a list.
+///
+/// # Errors
+/// The first item that is not a `T`.
+pub fn decode_list<T: DeserializeOwned>(list: &[u8]) -> Result<Vec<T>, CodecError> {
+    Items(list).map(|item| decode_with(item?, for_large())).collect()
+}
+
+/// The items of a list, still encoded; each is checked to lie within the list before it is handed out.
+#[derive(Debug, Clone)]
+pub struct Items<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Result<&'a [u8], CodecError>;
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let Some((head, rest)) = self.0.split_at_checked(4) else {
+            self.0 = &[];
+            return Some(Err(CodecError::Truncated));
+        };
+        let len = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let Some((item, rest)) = rest.split_at_checked(len) else {
+            self.0 = &[];
+            return Some(Err(CodecError::Truncated));
+        };
+        self.0 = rest;
+        Some(Ok(item))
+    }
+}
+
+/// A type that is kept as a facet's key or value, with the version of its form.
+pub trait Value: Serialize + DeserializeOwned {
+    /// Raised when the form changes; written before the value.
+    const VERSION: u16 = 1;
+}
+
+impl Value for String {}
+impl Value for crate::session::Session {}
+impl Value for crate::wireguard::WgPeerKey {}
+impl Value for crate::wireguard::WgPeer {}
+impl Value for crate::auth::AuthLogSource {}
+
+/// A key or a value of a facet as bytes: the version in two bytes, big-endian, then the value.
+#[must_use]
+pub fn encode_value<T: Value>(value: &T) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u16(T::VERSION);
+    out.put_slice(&encode(value));
+    out.freeze()
+}
+
+/// The key or value of a facet.
+///
+/// # Errors
+/// A version that this build does not know, or bytes that are not a `T`.
+pub fn decode_value<T: Value>(mut bytes: &[u8]) -> Result<T, CodecError> {
+    if bytes.len() < 2 {
+        return Err(CodecError::Truncated);
+    }
+    match bytes.get_u16() {
+        version if version == T::VERSION => decode(bytes),
+        found => Err(CodecError::Version { what: type_name::<T>(), found }),
+    }
+}
+
+/// A piece of a message that is larger than a frame. Between two of them other messages may pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fragment {
+    /// A message of `len` bytes follows; at most [`MAX_MESSAGE`].
+    Begin {
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// Its next bytes, at most [`MAX_CHUNK`].
+    Part(Bytes),
+    /// That was all of it.
+    End,
+}
+
+/// A message of a conversation.
+pub trait Message: Serialize + DeserializeOwned {
+    /// A fragment as a message.
+    fn fragment(fragment: Fragment) -> Self;
+    /// The message as a fragment, where it is one.
+    ///
+    /// # Errors
+    /// The message itself, where it is none.
+    fn into_fragment(self) -> Result<Fragment, Self>;
+}
+
+/// A message as the frames that carry it (without their length): one, or its fragments in order.
+///
+/// # Errors
+/// A message over [`MAX_MESSAGE`].
+pub fn encode_frames<M: Message>(message: &M) -> Result<Vec<Bytes>, CodecError> {
+    let bytes = encode(message);
+    if bytes.len() <= MAX_FRAME {
+        return Ok(vec![bytes]);
+    }
+    if bytes.len() > MAX_MESSAGE {
+        return Err(CodecError::TooLarge { what: "message", size: bytes.len(), limit: MAX_MESSAGE });
+    }
+    let frame = |fragment| encode(&M::fragment(fragment));
+    let mut frames = vec![frame(Fragment::Begin { len: bytes.len() as u64 })];
+    frames.extend(
+        (0..bytes.len())
+            .step_by(MAX_CHUNK)
+            .map(|at| frame(Fragment::Part(bytes.slice(at..bytes.len().min(at + MAX_CHUNK))))),
+    );
+    frames.push(frame(Fragment::End));
+    Ok(frames)
+}
+
+/// Puts the messages of one direction of one connection together from its frames.
+#[derive(Debug)]
+pub struct Assembler<M> {
+    partial: Option<(usize, BytesMut)>,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M> Default for Assembler<M> {
+    fn default() -> Self {
+        Self { partial: None, message: PhantomData }
+    }
+}
+
+impl<M: Message> Assembler<M> {
+    /// Takes a frame; gives the message that it completes, if it does.
+    ///
+    /// # Errors
+    /// Anything that is not a message; the connection must then be ended.
+    pub fn push(&mut self, frame: &[u8]) -> Result<Option<M>, CodecError> {
+        if frame.len() > MAX_FRAME {
+            return Err(CodecError::TooLarge { what: "frame", size: frame.len(), limit: MAX_FRAME });
+        }
+        let fragment = match decode::<M>(frame)?.into_fragment() {
+            Err(message) => return Ok(Some(message)),
+            Ok(fragment) => fragment,
+        };
+        match (fragment, self.partial.take()) {
+            (Fragment::Begin { len }, None) => {
+                let len = usize::try_from(len).unwrap_or(usize::MAX);
+                if len > MAX_MESSAGE {
+                    return Err(CodecError::TooLarge { what: "message", size: len, limit: MAX_MESSAGE });
+                }
+                self.partial = Some((len, BytesMut::new()));
+                Ok(None)
+            }
+            (Fragment::Begin { .. }, Some(_)) => Err(CodecError::Fragments("a second Begin before End")),
+            (_, None) => Err(CodecError::Fragments("no Begin before it")),
+            (Fragment::Part(part), Some((len, mut bytes))) => {
+                if bytes.len() + part.len() > len {
+                    return Err(CodecError::Fragments("more bytes than Begin said"));
+                }
+                bytes.extend_from_slice(&part);
+                self.partial = Some((len, bytes));
+                Ok(None)
+            }
+            (Fragment::End, Some((len, bytes))) => {
+                if bytes.len() != len {
+                    return Err(CodecError::Fragments("fewer bytes than Begin said"));
+                }
+                match decode_with::<M, _>(&bytes, for_large())?.into_fragment() {
+                    Err(message) => Ok(Some(message)),
+                    Ok(_) => Err(CodecError::Fragments("a fragment within a message")),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Nodes as JSON: what `list`, `show` and `commands` print.
+
+use serde_json::{Value, json};
+
+use super::{Doc, facet_name, facet_status, peer, session};
+use crate::{
+    auth::AuthLogSource,
+    codec::{self, CodecError},
+    command::CommandInfo,
+    facet::{FacetId, FacetStatus},
+    message::client::{NodeDetail, NodeSummary, Presence},
+};
+
+/// A node of a list as one JSON object: `host.*` and `secmon.{status,since,agent,address,facets,…}`.
+#[must_use]
+pub fn summary(node: &NodeSummary) -> Value {
+    Value::Object(summary_doc(node).0)
+}
+
+fn summary_doc(node: &NodeSummary) -> Doc {
+    let mut out = Doc::default();
+    let text = |s: &str| (!s.is_empty()).then(|| s.to_owned());
+    out.set("host.id", node.id.to_string());
+    out.set("host.name", node.name.as_str());
+    out.option("host.hostname", text(&node.facts.hostname));
+    out.option("host.os.full", text(&node.facts.os));
+    out.option("host.os.kernel", text(&node.facts.kernel));
+    out.option("host.architecture", text(&node.facts.arch));
+    let (status, since) = match node.presence {
+        Presence::Online { since } => ("online", since),
+        Presence::Away { since } => ("away", since),
+        Presence::Expected { since } => ("expected", since),
+    };
+    out.set("secmon.status", status);
+    out.set("secmon.since", since.rfc3339());
+    out.option("secmon.agent", text(&node.agent));
+    out.option("secmon.address", text(&node.address));
+    out.set("secmon.clock_offset_ns", node.clock_offset);
+    out.set("secmon.commands", node.commands);
+    if node.stale {
+        out.set("secmon.stale", true);
+    }
+    for known in FacetId::KNOWN {
+        facet_status(&mut out, &format!("secmon.facets.{}", facet_name(known)), &FacetStatus::Pending);
+    }
+    for facet in &node.facets {
+        let at = format!("secmon.facets.{}", facet_name(facet.facet));
+        facet_status(&mut out, &at, &facet.status);
+        if facet.status == FacetStatus::Ready {
+            out.set(&format!("{at}.count"), facet.entries);
+        }
+    }
+    out
+}
+
+/// A node with its whole state as one JSON object: what [`summary`] has, and the arrays
+/// `secmon.sessions`, `secmon.wg_peers`, `secmon.auth_log` and `secmon.unreadable`.
+#[must_use]
+pub fn detail(node: &NodeDetail) -> Value {
+    let mut out = summary_doc(&node.summary);
+    let mut entries: std::collections::BTreeMap<String, Vec<Value>> = std::collections::BTreeMap::new();
+    for known in FacetId::KNOWN {
+        entries.insert(facet_name(known), vec![]);
+    }
+    for (facet, key, value) in &node.entries {
+        let (array, item) = match entry(*facet, key, value) {
+            Ok(Some(item)) => (facet_name(*facet), item),
+            Ok(None) => ("unreadable".to_owned(), json!({ "facet": facet_name(*facet) })),
+            Err(e) => {
+                ("unreadable".to_owned(), json!({ "facet": facet_name(*facet), "reason": e.to_string() }))
+            }
+        };
+        entries.entry(array).or_default().push(item);
+    }
+    for (name, items) in entries {
+        out.set(&format!("secmon.{name}"), items);
+    }
+    out.set("secmon.commands", commands(&node.commands));
+    Value::Object(out.0)
+}
+
+fn entry(facet: FacetId, key: &[u8], value: &[u8]) -> Result<Option<Value>, CodecError> {
+    Ok(match facet {
+        FacetId::SESSIONS => {
+            Some(session(&codec::decode_value::<String>(key)?, &codec::decode_value(value)?))
+        }
+        FacetId::WG_PEERS => Some(peer(&codec::decode_value(key)?, &codec::decode_value(value)?)),
+        FacetId::AUTH_LOG => Some(json!(codec::decode_value::<AuthLogSource>(value)?.source)),
+        _ => None,
+    })
+}
+
+/// Commands as JSON objects: `label`, `description`, `timeout_ms`.
+#[must_use]
+pub fn commands(commands: &[CommandInfo]) -> Vec<Value> {
+    commands
+        .iter()
+        .map(|c| json!({ "label": c.label, "description": c.description, "timeout_ms": c.timeout_ms }))
+        .collect()
+}

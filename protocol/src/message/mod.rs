@@ -1,0 +1,74 @@
+//! The messages of the three conversations. A released message never changes: what changes is a new
+//! protocol version beside it, with golden vectors of its own.
+
+pub mod client;
+pub mod join;
+pub mod node;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a peer was turned away. Numbers are frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ErrorCode {
+    /// The message breaks the protocol, or comes where it has no place.
+    Protocol,
+    /// Not a version that the other side speaks.
+    Version,
+    /// The peer may not do that.
+    NotPermitted,
+    /// No node of that name, id or unique prefix of an id.
+    UnknownNode,
+    /// The node is known but not connected.
+    NodeAway,
+    /// The node has no command of that label.
+    UnknownLabel,
+    /// Another node has that name.
+    NameTaken,
+    /// The token is not one of this hub's.
+    TokenUnknown,
+    /// The token was used.
+    TokenUsed,
+    /// The token's time is over.
+    TokenExpired,
+    /// A limit was reached.
+    TooMany,
+    /// Something is wrong with the hub itself.
+    Internal,
+}
+
+/// A refusal: a code for programs and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people: what was tried, why it failed, what to do.
+    pub message: String,
+    /// Names near to one that was not found, nearest first, at most five.
+    pub near: Vec<String>,
+}
+
+impl Refusal {
+    /// A refusal without names.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), near: vec![] }
+    }
+}
+
+macro_rules! fragmented {
+    ($message:ty) => {
+        impl crate::codec::Message for $message {
+            fn fragment(fragment: crate::codec::Fragment) -> Self {
+                Self::Fragment(fragment)
+            }
+            fn into_fragment(self) -> Result<crate::codec::Fragment, Self> {
+                match self {
+                    Self::Fragment(fragment) => Ok(fragment),
+                    other => Err(other),
+                }
+            }
+        }
+    };
+}
+pub(crate) use fragmented;

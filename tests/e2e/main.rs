@@ -1,0 +1,16 @@
+//! The real `secmon` against real programs: what its users are promised, seen from outside.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test as the test itself does")]
+
+mod auth_log;
+mod commands;
+mod joining;
+mod login;
+mod mistakes;
+mod network;
+mod restart;
+mod secrets;
+mod tls;
+mod up;
+mod wire;
+mod wireguard;
