@@ -1,3 +1,90 @@
-//! The binary `secmon`.
+//! The binary `secmon`: arguments, logs, signals, and off to a role. What a role does lives in its crate.
 
-fn main() {}
+#[cfg(any(feature = "hub", feature = "node"))]
+mod config;
+#[cfg(all(feature = "node", feature = "client"))]
+mod parse;
+#[cfg(any(feature = "hub", feature = "node"))]
+mod roles;
+#[cfg(all(feature = "hub", feature = "node", feature = "client"))]
+mod up;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Examples:
+  secmon up                          everything on this machine, to see what it is like
+  secmon hub                         the hub, on the machine that keeps the state
+  secmon enroll web-1                there: the line to paste on the first server
+  secmon node --join TOKEN           that line, on the server
+  secmon watch --type 'session.*'    who comes and goes, everywhere
+
+`secmon COMMAND --help` has examples of each.";
+
+/// Security monitor: logins, WireGuard peers and auth logs of many servers, live
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Role,
+    #[cfg(any(feature = "hub", feature = "client"))]
+    /// The hub's Unix socket [default: a user's own hub's where there is one, else /run/secmon/hub.sock]
+    #[arg(long, value_name = "PATH", env = "SECMON_SOCKET", global = true)]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+// Made once per process; its size is of no weight.
+#[allow(clippy::large_enum_variant, reason = "made once; and which is large depends on the features")]
+enum Role {
+    /// Run hub and node of this machine together and watch, everything made on the first run
+    #[cfg(all(feature = "hub", feature = "node", feature = "client"))]
+    Up(up::UpArgs),
+    /// Run the hub: it keeps the state, orders events and serves clients
+    #[cfg(feature = "hub")]
+    Hub(roles::HubArgs),
+    /// Run the agent that watches this server and reports to a hub
+    #[cfg(feature = "node")]
+    Node(roles::NodeArgs),
+    #[cfg(feature = "client")]
+    #[command(flatten)]
+    Client(secmon_client::cli::Command),
+    /// Show what secmon makes of an auth log, each line by itself
+    #[cfg(all(feature = "node", feature = "client"))]
+    Parse(parse::ParseArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    #[cfg(any(feature = "hub", feature = "client"))]
+    let socket = arguments.socket;
+    match arguments.role {
+        #[cfg(all(feature = "hub", feature = "node", feature = "client"))]
+        Role::Up(arguments) => roles::end(up::up(arguments, socket)),
+        #[cfg(feature = "hub")]
+        Role::Hub(arguments) => roles::end(roles::hub(arguments, socket)),
+        #[cfg(feature = "node")]
+        Role::Node(arguments) => roles::end(roles::node(arguments)),
+        #[cfg(feature = "client")]
+        Role::Client(command) => client(command, socket),
+        #[cfg(all(feature = "node", feature = "client"))]
+        Role::Parse(arguments) => parse::parse(&arguments),
+    }
+}
+
+#[cfg(feature = "client")]
+fn client(command: secmon_client::cli::Command, socket: Option<PathBuf>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("secmon: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(secmon_client::cli::run(command, &secmon_client::cli::Common { socket }));
+    // A thread that still waits to write to a reader that does not read would keep the process.
+    runtime.shutdown_background();
+    code
+}

@@ -1,10 +1,9 @@
 //! A subscription: the hub's events as they come, with every hole named.
 
 use secmon_protocol::{
-    codec::{self, CodecError},
+    codec,
     event::{self, Event},
     ids::Cursor,
-    limits::MAX_FRAME,
     message::client::{Gap, HubToClient, NodeDetail},
     record::LogRecord,
 };
@@ -88,7 +87,8 @@ impl Subscription {
     fn take(&mut self, message: HubToClient) -> Result<Item, ClientError> {
         let (item, after) = match message {
             HubToClient::Event { record, .. } => {
-                let record = decode(&record).map_err(|e| crate::connection::malformed(&e))?;
+                let record: LogRecord =
+                    codec::decode(&record).map_err(|e| crate::connection::malformed(&e))?;
                 (Item::Record { cursor: record.cursor, events: event::events(&record) }, record.cursor)
             }
             HubToClient::Gap { gap, .. } => {
@@ -101,15 +101,4 @@ impl Subscription {
         self.after = after;
         Ok(item)
     }
-}
-
-/// A record may be larger than a frame (a diff of a whole state); such a one is read under the limits of
-/// a list's item.
-fn decode(record: &[u8]) -> Result<LogRecord, CodecError> {
-    if record.len() <= MAX_FRAME {
-        return codec::decode(record);
-    }
-    let mut list = bytes::BytesMut::with_capacity(record.len() + 4);
-    codec::push_item(&mut list, record);
-    codec::decode_list(&list)?.pop().ok_or(CodecError::Truncated)
 }

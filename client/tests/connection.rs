@@ -11,6 +11,7 @@ use secmon_protocol::{
     codec::{self, Assembler},
     command::{OutputStream, RunEnd},
     event::Detail,
+    facet::FacetId,
     ids::{Cursor, Epoch, JobId, LogId, NodeId, NodeName, RequestId, Seq},
     limits::{MAX_CHUNK, OUTPUT_WINDOW},
     message::{
@@ -21,6 +22,8 @@ use secmon_protocol::{
         node::HostFacts,
     },
     record::{Envelope, LogRecord, Origin},
+    session::{Session, SessionKind, SessionSource},
+    state::Op,
     time::UnixNanos,
 };
 use tokio::net::UnixStream;
@@ -93,13 +96,33 @@ fn summary(name: &str) -> NodeSummary {
 }
 
 fn auth_record(n: u64, message: &str) -> Bytes {
-    let event = AuthEvent::new(UnixNanos(1), "sshd", None, AuthAction::Failed, message);
+    record(n, Envelope::auth(&AuthEvent::new(UnixNanos(1), "sshd", None, AuthAction::Failed, message)))
+}
+
+/// So many sessions that opened, each with a host name of so many bytes.
+fn sessions(count: usize, host: usize) -> Vec<Op> {
+    let value = codec::encode_value(&Session {
+        user: "alice".into(),
+        tty: None,
+        remote: Some("x".repeat(host)),
+        since: UnixNanos(1),
+        leader: None,
+        service: None,
+        kind: SessionKind::Interactive,
+        sources: [SessionSource::Logind].into(),
+    });
+    let key = |n| codec::encode_value(&format!("s-{n}"));
+    let facet = FacetId::SESSIONS;
+    (0..count).map(|n| Op::Added { facet, key: key(n), new: value.clone() }).collect()
+}
+
+fn record(n: u64, envelope: Envelope) -> Bytes {
     codec::encode(&LogRecord {
         cursor: cursor(n),
         node: NodeId([1; 16]),
         name: "web-1".parse().unwrap(),
         origin: Origin::Node { epoch: Epoch(1), seq: Seq(n) },
-        envelope: Envelope::auth(&event),
+        envelope,
     })
 }
 
@@ -256,6 +279,32 @@ async fn a_subscription_yields_events_gaps_and_progress_and_knows_where_it_stand
     assert_eq!(subscription.after(), cursor(9));
     drop(subscription);
     assert_eq!(peer.recv().await, ClientToHub::Cancel { request });
+}
+
+/// A state that came anew is logged as one diff, which may be many times larger than a frame.
+#[tokio::test]
+async fn a_record_of_twelve_mebibytes_is_read_like_any_other() {
+    let (client, mut peer) = pair().await;
+    let subscribing = tokio::spawn(async move { client.subscribe(StartFrom::Now, Filter::default()).await });
+    let ClientToHub::Subscribe { request, .. } = peer.recv().await else { panic!("not a Subscribe") };
+    peer.send(&HubToClient::Subscribed { request, after: cursor(0), snapshot: None }).await;
+    let mut subscription = within(subscribing).await.unwrap().unwrap();
+    let record = record(1, Envelope::diff(UnixNanos(1), &sessions(6_500, 2_000)));
+    assert!(record.len() > 12 << 20, "{} bytes", record.len());
+    let sending = tokio::spawn(async move {
+        peer.send(&HubToClient::Event { request, record }).await;
+        peer.send(&HubToClient::Event { request, record: auth_record(2, "after it") }).await;
+        peer
+    });
+    let Item::Record { cursor: at, events } = within(subscription.next()).await.unwrap() else {
+        panic!("not a record")
+    };
+    assert_eq!((at, events.len()), (cursor(1), 6_500));
+    assert!(events.iter().all(|event| matches!(event.detail, Detail::Session(..))));
+    assert!(
+        matches!(within(subscription.next()).await, Ok(Item::Record { cursor: at, .. }) if at == cursor(2))
+    );
+    within(sending).await.unwrap();
 }
 
 #[tokio::test]

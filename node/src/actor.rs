@@ -75,6 +75,11 @@ impl Core {
         self.requests.send(Request::Resync).await.map_err(|_| Ended)
     }
 
+    /// Waits until the core has ended.
+    pub async fn ended(&self) {
+        self.requests.closed().await;
+    }
+
     /// The newest record, to wait for a newer one.
     #[must_use]
     pub fn newest(&self) -> watch::Receiver<Seq> {

@@ -6,7 +6,7 @@ use secmon_protocol::{limits::clip, message::node::HostFacts};
 
 /// Host name, kernel and architecture from uname(2), the distribution from os-release(5).
 #[must_use]
-pub fn gather() -> HostFacts {
+pub(crate) fn gather() -> HostFacts {
     let text = |s: &std::ffi::OsStr| clip(&s.to_string_lossy()).to_owned();
     let mut facts = HostFacts::default();
     if let Ok(uname) = nix::sys::utsname::uname() {
@@ -35,7 +35,10 @@ mod tests {
     #[test]
     fn the_distribution_is_found_quoted_or_not() {
         let read = |text| pretty_name(text);
-        assert_eq!(read("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n").unwrap(), "Debian GNU/Linux 13 (trixie)");
+        assert_eq!(
+            read("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n").unwrap(),
+            "Debian GNU/Linux 13 (trixie)"
+        );
         assert_eq!(read("PRETTY_NAME=Alpine\n").unwrap(), "Alpine");
         assert_eq!(read("ID=x\n"), None);
     }

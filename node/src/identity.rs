@@ -119,7 +119,8 @@ impl StateDir {
         let saved: Saved = toml::from_str(&text).map_err(|e| damaged("node.toml", e.message().to_owned()))?;
         let node = saved.node.parse().map_err(|_| damaged("node.toml", "the id is not one".into()))?;
         let pem = |name: &str| damaged(name, "it is not the PEM it should be, or cannot be read".into());
-        let certificate = CertificateDer::from_pem_file(self.path.join("node.crt")).map_err(|_| pem("node.crt"))?;
+        let certificate =
+            CertificateDer::from_pem_file(self.path.join("node.crt")).map_err(|_| pem("node.crt"))?;
         let key = PrivateKeyDer::from_pem_file(self.path.join("node.key")).map_err(|_| pem("node.key"))?;
         let ca_set: Vec<_> = CertificateDer::pem_file_iter(self.path.join("ca.crt"))
             .and_then(Iterator::collect)

@@ -35,8 +35,10 @@ pub enum JoinError {
     #[error("the hub does not accept this token: {0}")]
     Refused(Refusal),
     /// Somebody else answers at the token's address.
-    #[error("{address} is not the hub that made this token (its CA has another fingerprint); \
-             make a new token on the hub that you mean")]
+    #[error(
+        "{address} is not the hub that made this token (its CA has another fingerprint); \
+             make a new token on the hub that you mean"
+    )]
     WrongHub {
         /// The address.
         address: String,
@@ -79,7 +81,11 @@ pub async fn join(token: &JoinToken) -> Result<Identity, JoinError> {
     for address in &token.addresses {
         match ask(address, token, request.clone()).await {
             Ok(HubToJoin::Joined(papers)) => {
-                if !papers.ca_set.iter().any(|ca| tls::fingerprint(&CertificateDer::from(&**ca)) == token.ca_fingerprint) {
+                if !papers
+                    .ca_set
+                    .iter()
+                    .any(|ca| tls::fingerprint(&CertificateDer::from(&**ca)) == token.ca_fingerprint)
+                {
                     return Err(JoinError::Answer("the CA of the token is not among the ones to trust"));
                 }
                 return Ok(Identity {

@@ -27,7 +27,7 @@ pub struct TlsError(#[from] rustls::Error);
 ///
 /// # Errors
 /// Never: the name is a constant; the caller's error path takes it all the same.
-pub fn server_name() -> Result<ServerName<'static>, TlsError> {
+pub(crate) fn server_name() -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(node::SERVER_NAME)
         .map_err(|_| TlsError(rustls::Error::General("the hub's name is not a DNS name".into())))
 }
@@ -36,7 +36,7 @@ pub fn server_name() -> Result<ServerName<'static>, TlsError> {
 ///
 /// # Errors
 /// The papers do not fit each other.
-pub fn for_node(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn for_node(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     for ca in &identity.ca_set {
         roots.add(ca.clone())?;
@@ -54,7 +54,7 @@ pub fn for_node(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
 ///
 /// # Errors
 /// rustls cannot be set up.
-pub fn for_joining(ca_fingerprint: [u8; 32]) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn for_joining(ca_fingerprint: [u8; 32]) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(provider::default_provider());
     let verifier = Arc::new(PinnedCa { ca_fingerprint, provider: Arc::clone(&provider) });
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -68,7 +68,7 @@ pub fn for_joining(ca_fingerprint: [u8; 32]) -> Result<Arc<ClientConfig>, TlsErr
 
 /// SHA-256 of a certificate.
 #[must_use]
-pub fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
+pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
     out
@@ -76,11 +76,13 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
 
 /// Whether a handshake failed because the other side is not the hub that was expected.
 #[must_use]
-pub fn is_wrong_hub(error: &std::io::Error) -> bool {
+pub(crate) fn is_wrong_hub(error: &std::io::Error) -> bool {
     matches!(
         error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
         Some(rustls::Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::NotValidForName
+            CertificateError::UnknownIssuer
+                | CertificateError::BadSignature
+                | CertificateError::NotValidForName
         ))
     )
 }

@@ -15,15 +15,15 @@ use tokio_util::codec::LengthDelimitedCodec;
 
 use crate::limits::{MAX_CHUNK, MAX_FRAME, MAX_MESSAGE};
 
-/// bincode's limit counts the memory of what it reads, in which a one-byte integer may count eight; it
-/// guards against a length inside a frame that claims more than the frame can hold.
+/// bincode's limit counts the memory of the integers and lengths that it reads, in which one byte of the
+/// wire may count eight (a `u64` below 251); it guards against a length that claims more than there is.
 const MEMORY_PER_WIRE_BYTE: usize = 8;
 
 fn for_frames() -> impl Config {
     config::standard().with_limit::<{ MEMORY_PER_WIRE_BYTE * MAX_FRAME }>()
 }
 
-fn for_large() -> impl Config {
+fn for_messages() -> impl Config {
     config::standard().with_limit::<{ MEMORY_PER_WIRE_BYTE * MAX_MESSAGE }>()
 }
 
@@ -91,12 +91,18 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
     bincode::serde::encode_to_vec(value, config::standard()).map(Bytes::from).unwrap_or_default()
 }
 
-/// A value from exactly these bytes, at most a frame of them.
+/// A value from exactly these bytes: a frame, a message put together from fragments, or what stood in
+/// one. What may be claimed within them follows their own length, so that only who sent more than a frame
+/// can make a reader set more than a frame's memory aside.
 ///
 /// # Errors
-/// Not a `T`, bytes left over, or more claimed than a frame can hold.
+/// More than [`MAX_MESSAGE`], not a `T`, bytes left over, or lengths that claim more than there can be.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    decode_with(bytes, for_frames())
+    match bytes.len() {
+        len if len <= MAX_FRAME => decode_with(bytes, for_frames()),
+        len if len <= MAX_MESSAGE => decode_with(bytes, for_messages()),
+        size => Err(CodecError::TooLarge { what: type_name::<T>(), size, limit: MAX_MESSAGE }),
+    }
 }
 
 fn decode_with<T: DeserializeOwned, C: Config>(bytes: &[u8], config: C) -> Result<T, CodecError> {
@@ -136,7 +142,7 @@ pub fn push_item(list: &mut BytesMut, item: &[u8]) {
 /// # Errors
 /// The first item that is not a `T`.
 pub fn decode_list<T: DeserializeOwned>(list: &[u8]) -> Result<Vec<T>, CodecError> {
-    Items(list).map(|item| decode_with(item?, for_large())).collect()
+    Items(list).map(|item| decode(item?)).collect()
 }
 
 /// The items of a list, still encoded; each is checked to lie within the list before it is handed out.
@@ -283,6 +289,9 @@ impl<M: Message> Assembler<M> {
             }
             (Fragment::Begin { .. }, Some(_)) => Err(CodecError::Fragments("a second Begin before End")),
             (_, None) => Err(CodecError::Fragments("no Begin before it")),
+            (Fragment::Part(part), Some(_)) if part.len() > MAX_CHUNK => {
+                Err(CodecError::TooLarge { what: "part", size: part.len(), limit: MAX_CHUNK })
+            }
             (Fragment::Part(part), Some((len, mut bytes))) => {
                 if bytes.len() + part.len() > len {
                     return Err(CodecError::Fragments("more bytes than Begin said"));
@@ -295,7 +304,7 @@ impl<M: Message> Assembler<M> {
                 if bytes.len() != len {
                     return Err(CodecError::Fragments("fewer bytes than Begin said"));
                 }
-                match decode_with::<M, _>(&bytes, for_large())?.into_fragment() {
+                match decode::<M>(&bytes)?.into_fragment() {
                     Err(message) => Ok(Some(message)),
                     Ok(_) => Err(CodecError::Fragments("a fragment within a message")),
                 }

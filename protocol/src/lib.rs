@@ -8,6 +8,7 @@
 //! of its arguments; who needs the time is given it.
 
 pub mod auth;
+mod bounded;
 pub mod codec;
 pub mod command;
 pub mod ecs;

@@ -26,6 +26,8 @@ pub const MAX_COMMANDS: usize = 1_000;
 pub const MAX_TYPES: usize = 32;
 /// Most patterns in one filter.
 pub const MAX_PATTERNS: usize = 64;
+/// Most names that a refusal offers in the place of one that was not found.
+pub const MAX_NEAR: usize = 5;
 /// Output that a client lets a command send before it grants more.
 pub const OUTPUT_WINDOW: u32 = 1 << 20;
 /// Least credit that one chunk of output costs, so that tiny chunks cannot fill a queue for free.

@@ -48,6 +48,7 @@ pub struct Envelope {
     pub time: UnixNanos,
     /// The `secmon.type` of every event that the record yields, each once; at most
     /// [`crate::limits::MAX_TYPES`]. A subscriber's filter looks at these.
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, MAX_TYPES>")]
     pub types: Vec<String>,
     /// The body.
     pub body: Bytes,

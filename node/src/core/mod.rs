@@ -43,8 +43,8 @@ pub struct NodeCore {
 }
 
 impl NodeCore {
-    /// A core whose records are numbered from 1 in `epoch`. `watched` are the facets that watchers will
-    /// report; the first snapshot waits for all of them. The outbox holds `capacity` bytes.
+    /// A core whose records are numbered from 1 in `epoch`. The outbox holds
+    /// `capacity` bytes.
     #[must_use]
     pub fn new(epoch: Epoch, capacity: usize) -> Self {
         Self { epoch, seen: NodeState::default(), reported: None, outbox: Outbox::new(capacity) }
@@ -91,7 +91,8 @@ impl NodeCore {
     }
 
     fn report_changes(&mut self, now: UnixNanos) {
-        let ops = self.reported.as_ref().map(|reported| state::diff(reported, &self.seen)).unwrap_or_default();
+        let ops =
+            self.reported.as_ref().map(|reported| state::diff(reported, &self.seen)).unwrap_or_default();
         if !ops.is_empty() {
             self.reported = Some(self.seen.clone());
             self.append(Envelope::diff(now, &ops), now);

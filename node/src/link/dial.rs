@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{SinkExt, StreamExt as _};
 use rustls::ClientConfig;
 use secmon_protocol::codec::{self, Assembler, CodecError, Message};
 use tokio::{
@@ -61,6 +61,9 @@ pub enum LinkError {
     /// Nothing came for too long.
     #[error("the hub was silent for {} s", .0.as_secs())]
     Silent(Duration),
+    /// The hub sent something about a run that breaks the protocol.
+    #[error("the hub breaks the protocol: {0}")]
+    Runs(#[from] crate::commands::RunsError),
     /// The state folder's papers are of no use.
     #[error(transparent)]
     Papers(#[from] tls::TlsError),
@@ -79,7 +82,10 @@ impl From<CodecError> for LinkError {
 ///
 /// # Errors
 /// It cannot be reached, speaks no TLS, or is not the hub.
-pub async fn dial(address: &str, config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, LinkError> {
+pub(crate) async fn dial(
+    address: &str,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, LinkError> {
     let late = |what: &str, limit: Duration| {
         io::Error::new(io::ErrorKind::TimedOut, format!("{what} took over {} s", limit.as_secs()))
     };
@@ -102,14 +108,14 @@ pub async fn dial(address: &str, config: Arc<ClientConfig>) -> Result<TlsStream<
 }
 
 /// The receiving half of a connection: frames put together to messages.
-pub struct Reader<R, M> {
+pub(crate) struct Reader<R, M> {
     frames: FramedRead<R, LengthDelimitedCodec>,
     assembler: Assembler<M>,
 }
 
 impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
     /// Reads frames from `io`.
-    pub fn new(io: R) -> Self {
+    pub(crate) fn new(io: R) -> Self {
         Self { frames: FramedRead::new(io, codec::frames()), assembler: Assembler::default() }
     }
 
@@ -117,7 +123,7 @@ impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
     ///
     /// # Errors
     /// The connection ended, or what came is no message.
-    pub async fn next(&mut self) -> Result<M, LinkError> {
+    pub(crate) async fn next(&mut self) -> Result<M, LinkError> {
         loop {
             let frame = self.frames.next().await.ok_or(LinkError::Closed)??;
             if let Some(message) = self.assembler.push(&frame)? {
@@ -128,13 +134,13 @@ impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
 }
 
 /// The sending half of a connection.
-pub struct Writer<W> {
+pub(crate) struct Writer<W> {
     frames: FramedWrite<W, LengthDelimitedCodec>,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Writes frames to `io`.
-    pub fn new(io: W) -> Self {
+    pub(crate) fn new(io: W) -> Self {
         Self { frames: FramedWrite::new(io, codec::frames()) }
     }
 
@@ -142,11 +148,19 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     ///
     /// # Errors
     /// The connection broke, or the message is larger than any may be.
-    pub async fn send<M: Message>(&mut self, message: &M) -> Result<(), LinkError> {
+    pub(crate) async fn send<M: Message>(&mut self, message: &M) -> Result<(), LinkError> {
         for frame in codec::encode_frames(message)? {
             self.send_frame(frame).await?;
         }
         Ok(())
+    }
+
+    /// Flushes and tells the other side that nothing more comes.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub(crate) async fn close(&mut self) -> Result<(), LinkError> {
+        Ok(SinkExt::<Bytes>::close(&mut self.frames).await?)
     }
 
     async fn send_frame(&mut self, frame: Bytes) -> Result<(), LinkError> {

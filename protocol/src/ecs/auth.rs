@@ -1,6 +1,6 @@
 //! Auth events in ECS.
 
-use super::Doc;
+use super::{Doc, source_host, source_ip};
 use crate::auth::{AuthAction, AuthEvent, Outcome, SourceHost};
 
 pub(super) fn render(out: &mut Doc, e: &AuthEvent) {
@@ -19,8 +19,8 @@ pub(super) fn render(out: &mut Doc, e: &AuthEvent) {
     out.option("user.target.name", e.target_user.as_deref());
     if let Some(source) = &e.source {
         match &source.host {
-            SourceHost::Ip(ip) => out.set("source.ip", ip.to_string()),
-            SourceHost::Name(name) => out.set("source.address", &**name),
+            SourceHost::Ip(ip) => source_ip(out, *ip),
+            SourceHost::Name(name) => source_host(out, name),
         }
         out.option("source.port", source.port);
     }

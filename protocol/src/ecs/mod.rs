@@ -28,9 +28,7 @@ pub fn event(event: &Event) -> Value {
     let mut out = Doc::default();
     out.set("@timestamp", event.time.rfc3339());
     out.set("event.kind", "event");
-    if !event.id.is_empty() {
-        out.set("event.id", &*event.id);
-    }
+    out.set("event.id", &*event.id);
     if let Some(cursor) = event.cursor {
         out.set("event.sequence", cursor.n);
         out.set("secmon.cursor", cursor.to_string());
@@ -95,7 +93,7 @@ fn detail(out: &mut Doc, detail: &Detail) {
         }
         Detail::Wg(_, key, p) => {
             if let Some(endpoint) = p.endpoint {
-                out.set("source.ip", endpoint.ip().to_string());
+                source_ip(out, endpoint.ip());
                 out.set("source.port", endpoint.port());
             }
             out.set("secmon.wg", peer(key, p));
@@ -179,9 +177,7 @@ fn facet_status(out: &mut Doc, at: &str, status: &FacetStatus) {
     out.set(&format!("{at}.status"), status.as_str());
     if let FacetStatus::Unavailable(why) = status {
         out.set(&format!("{at}.reason"), &*why.reason);
-        if !why.remedy.is_empty() {
-            out.set(&format!("{at}.remedy"), &*why.remedy);
-        }
+        out.set(&format!("{at}.remedy"), &*why.remedy);
     }
 }
 
@@ -216,9 +212,14 @@ fn peer(key: &WgPeerKey, p: &WgPeer) -> Value {
 /// `source.ip` takes addresses only; anything else is `source.address`.
 fn source_host(out: &mut Doc, host: &str) {
     match host.parse::<IpAddr>() {
-        Ok(ip) => out.set("source.ip", ip.to_canonical().to_string()),
+        Ok(ip) => source_ip(out, ip),
         Err(_) => out.set("source.address", host),
     }
+}
+
+/// An IPv4 address that a socket of both families gave as IPv6 is shown as IPv4.
+fn source_ip(out: &mut Doc, ip: IpAddr) {
+    out.set("source.ip", ip.to_canonical().to_string());
 }
 
 /// The name of a facet in JSON, and its entries' array.
@@ -226,12 +227,16 @@ fn facet_name(id: FacetId) -> String {
     id.to_string()
 }
 
-/// A nested JSON object that is filled by dotted paths.
+/// A nested JSON object that is filled by dotted paths. An empty text says nothing and is left out.
 #[derive(Default)]
 struct Doc(serde_json::Map<String, Value>);
 
 impl Doc {
     fn set(&mut self, path: &str, value: impl Into<Value>) {
+        let value = value.into();
+        if value.as_str() == Some("") {
+            return;
+        }
         let mut at = &mut self.0;
         let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
         for part in parents.split('.').filter(|p| !p.is_empty()) {
@@ -243,7 +248,7 @@ impl Doc {
             let Value::Object(map) = next else { return };
             at = map;
         }
-        at.insert(last.to_owned(), value.into());
+        at.insert(last.to_owned(), value);
     }
 
     fn option(&mut self, path: &str, value: Option<impl Into<Value>>) {

@@ -19,13 +19,12 @@ pub fn summary(node: &NodeSummary) -> Value {
 
 fn summary_doc(node: &NodeSummary) -> Doc {
     let mut out = Doc::default();
-    let text = |s: &str| (!s.is_empty()).then(|| s.to_owned());
     out.set("host.id", node.id.to_string());
     out.set("host.name", node.name.as_str());
-    out.option("host.hostname", text(&node.facts.hostname));
-    out.option("host.os.full", text(&node.facts.os));
-    out.option("host.os.kernel", text(&node.facts.kernel));
-    out.option("host.architecture", text(&node.facts.arch));
+    out.set("host.hostname", &*node.facts.hostname);
+    out.set("host.os.full", &*node.facts.os);
+    out.set("host.os.kernel", &*node.facts.kernel);
+    out.set("host.architecture", &*node.facts.arch);
     let (status, since) = match node.presence {
         Presence::Online { since } => ("online", since),
         Presence::Away { since } => ("away", since),
@@ -33,8 +32,8 @@ fn summary_doc(node: &NodeSummary) -> Doc {
     };
     out.set("secmon.status", status);
     out.set("secmon.since", since.rfc3339());
-    out.option("secmon.agent", text(&node.agent));
-    out.option("secmon.address", text(&node.address));
+    out.set("secmon.agent", &*node.agent);
+    out.set("secmon.address", &*node.address);
     out.set("secmon.clock_offset_ns", node.clock_offset);
     out.set("secmon.commands", node.commands);
     if node.stale {

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Refusal, fragmented, node::HostFacts};
 use crate::{
+    bounded,
     codec::{self, Fragment},
     command::{CommandInfo, OutputStream, RunEnd},
     facet::{FacetId, FacetStatus},
     ids::{Cursor, JobId, NodeId, NodeName, RequestId},
+    limits::MAX_PATTERNS,
     time::UnixNanos,
 };
 
@@ -105,7 +107,7 @@ pub enum HubToClient {
     },
     /// The client may not; the connection ends. Frozen for ever.
     Reject(Refusal),
-    /// One record for a subscription: a [`crate::record::LogRecord`], encoded; see [`event_frame`].
+    /// One record for a subscription: a [`crate::record::LogRecord`], encoded; see [`event_header`].
     Event {
         /// The subscription.
         request: RequestId,
@@ -236,12 +238,14 @@ pub enum From {
 }
 
 /// Which records a subscription wants. An empty list of patterns matches everything; in a pattern `*`
-/// stands for any text and `?` for one character. At most [`crate::limits::MAX_PATTERNS`] of each.
+/// stands for any text and `?` for one character. At most [`MAX_PATTERNS`] of each.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Filter {
     /// Patterns for the node's name, or its id.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_PATTERNS>")]
     pub nodes: Vec<String>,
     /// Patterns for `secmon.type`; a record is sent when one of its types matches.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_PATTERNS>")]
     pub types: Vec<String>,
 }
 

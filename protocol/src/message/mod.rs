@@ -7,6 +7,8 @@ pub mod node;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::MAX_NEAR;
+
 /// Why a peer was turned away. Numbers are frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorCode {
@@ -44,7 +46,8 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// For people: what was tried, why it failed, what to do.
     pub message: String,
-    /// Names near to one that was not found, nearest first, at most five.
+    /// Names near to one that was not found, nearest first, at most [`MAX_NEAR`].
+    #[serde(deserialize_with = "crate::bounded::list::<_, _, MAX_NEAR>")]
     pub near: Vec<String>,
 }
 

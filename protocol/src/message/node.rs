@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Refusal, fragmented};
 use crate::{
+    bounded,
     codec::Fragment,
     command::{CommandInfo, OutputStream, RunEnd},
     ids::{Epoch, JobId, NodeId, NodeName, Seq},
+    limits::MAX_COMMANDS,
     time::UnixNanos,
 };
 
@@ -33,8 +35,8 @@ pub enum NodeToHub {
         /// The number in the Ping.
         nonce: u64,
     },
-    /// The allowlist has changed; this is all of it.
-    Commands(Vec<CommandInfo>),
+    /// The allowlist has changed; this is all of it, at most [`MAX_COMMANDS`].
+    Commands(#[serde(deserialize_with = "bounded::list::<_, _, MAX_COMMANDS>")] Vec<CommandInfo>),
     /// A run's process stands.
     Started {
         /// The run.
@@ -124,7 +126,8 @@ pub struct Hello {
     pub newest: Seq,
     /// The node's clock as this message was made.
     pub clock: UnixNanos,
-    /// What may be run here.
+    /// What may be run here; at most [`MAX_COMMANDS`].
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_COMMANDS>")]
     pub commands: Vec<CommandInfo>,
     /// Room for later versions: number and value, ignored by who does not know the number.
     pub extensions: BTreeMap<u16, Bytes>,

@@ -1,0 +1,253 @@
+//! One process group: started without a shell, an environment or an input, its output sent as it comes, and
+//! ended as a whole.
+//!
+//! The leader stays unreaped until its group is done with, so that the group's number cannot come to mean
+//! somebody else's processes while signals are still to be sent.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use nix::{
+    sys::{
+        signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
+    unistd::Pid,
+};
+use secmon_protocol::{
+    command::{OutputStream, RunEnd, RunFailure},
+    ids::JobId,
+    limits::{MAX_CHUNK, MIN_CHUNK_COST, chunk_cost},
+    message::node::NodeToHub,
+};
+use std::os::unix::process::CommandExt as _;
+use tokio::{
+    net::unix::pipe,
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, mpsc, watch},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::allowlist::Entry;
+
+/// Where a program without a path is looked for; the hub's and the node's own PATH play no part.
+const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long a pipe may stay silent after the leader's end before the rest of its group, which holds it
+/// open, is ended.
+const QUIET: Duration = Duration::from_secs(1);
+/// Credit without which nothing can be sent.
+const LEAST: usize = MIN_CHUNK_COST as usize;
+/// For what is left in the pipes after KILL.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Runs `entry` to its end; every byte that it printed is in `out` before this returns, unless nobody
+/// takes it any more. Ends within about three seconds of `cancel`.
+pub(super) async fn run(
+    entry: &Entry,
+    job: JobId,
+    out: &mpsc::Sender<NodeToHub>,
+    credit: &Semaphore,
+    cancel: &CancellationToken,
+) -> RunEnd {
+    match try_run(entry, job, out, credit, cancel).await {
+        Ok(end) => end,
+        Err(error) => {
+            let program = entry.argv.first().map_or("", String::as_str);
+            let message = format!("cannot run {program}: {error}");
+            RunEnd::Failed { why: RunFailure::Spawn, message }
+        }
+    }
+}
+
+async fn try_run(
+    entry: &Entry,
+    job: JobId,
+    out: &mpsc::Sender<NodeToHub>,
+    credit: &Semaphore,
+    cancel: &CancellationToken,
+) -> io::Result<RunEnd> {
+    let deadline = Instant::now() + entry.timeout;
+    let mut group = Group::spawn(&entry.argv)?;
+    let _ = out.send(NodeToHub::Started { job, pid: group.child.id() }).await;
+    let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
+    let (heard, mut hearing) = watch::channel(Instant::now());
+    let pump = |stream, pipe: Option<OwnedFd>| Pump { job, stream, pipe, out, credit, heard: &heard }.run();
+    let pumps = futures::future::join(
+        pump(OutputStream::Stdout, stdout.map(OwnedFd::from)),
+        pump(OutputStream::Stderr, stderr.map(OwnedFd::from)),
+    );
+    tokio::pin!(pumps);
+    let mut drained = false;
+
+    let mut reason = None;
+    loop {
+        tokio::select! {
+            _ = &mut pumps, if !drained => drained = true,
+            () = group.exited() => break,
+            () = sleep_until(deadline) => { reason = Some(RunEnd::TimedOut); break }
+            () = cancel.cancelled() => { reason = Some(RunEnd::Cancelled); break }
+        }
+    }
+    let mut quiet_since = Instant::now();
+    while reason.is_none() && !drained {
+        tokio::select! {
+            _ = &mut pumps => drained = true,
+            // Output that waits for credit is not silence.
+            () = sleep_until(quiet_since + QUIET) => match credit.available_permits() {
+                ..LEAST => quiet_since = Instant::now(),
+                _ => break,
+            },
+            Ok(()) = hearing.changed() => quiet_since = *hearing.borrow_and_update(),
+            () = sleep_until(deadline) => reason = Some(RunEnd::TimedOut),
+            () = cancel.cancelled() => reason = Some(RunEnd::Cancelled),
+        }
+    }
+    if reason.is_some() || !drained {
+        group.signal(Signal::SIGTERM);
+        let ended = async {
+            tokio::join!(group.exited(), async {
+                if !drained {
+                    (&mut pumps).await;
+                    drained = true;
+                }
+            });
+        };
+        let _ = timeout(GRACE, ended).await;
+        group.signal(Signal::SIGKILL);
+        if !drained {
+            let _ = timeout(DRAIN, &mut pumps).await;
+        }
+        // Nothing outlives KILL but a process in uninterruptible sleep; that one is left to be reaped later.
+        let _ = timeout(DRAIN, group.exited()).await;
+    }
+    let status = group.reap()?;
+    Ok(reason.unwrap_or_else(|| match (status.code(), status.signal()) {
+        (Some(code), _) => RunEnd::Exited(code),
+        (None, signal) => RunEnd::Signalled(signal.unwrap_or_default()),
+    }))
+}
+
+/// A leader and its process group, whose number is the leader's pid.
+struct Group {
+    child: Child,
+    pid: Pid,
+    exits: tokio::signal::unix::Signal,
+}
+
+impl Group {
+    fn spawn(argv: &[String]) -> io::Result<Self> {
+        let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        // Before the start, so that no end is missed.
+        let exits = signal(SignalKind::child())?;
+        let child = Command::new(find(program)?)
+            .args(arguments)
+            .env_clear()
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let pid = Pid::from_raw(child.id().cast_signed());
+        Ok(Self { child, pid, exits })
+    }
+
+    /// Waits for the leader's end, and leaves it to be reaped. Safe to be dropped while it waits.
+    async fn exited(&mut self) {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while matches!(waitid(Id::Pid(self.pid), look), Ok(WaitStatus::StillAlive)) {
+            if self.exits.recv().await.is_none() {
+                sleep(QUIET).await;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // ESRCH: nobody is left, which is what was wanted.
+        let _ = killpg(self.pid, signal);
+    }
+
+    /// The leader's status; an error when it has not ended.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        self.child.try_wait()?.ok_or_else(|| io::Error::other("its process does not end, even by SIGKILL"))
+    }
+}
+
+/// The program's file: as it is when it has a path, else the first in [`PATH`].
+fn find(program: &str) -> io::Result<PathBuf> {
+    if program.contains('/') {
+        return Ok(PathBuf::from(program));
+    }
+    let found = PATH.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.is_file());
+    found.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("there is no such program in {}", PATH.join(":")))
+    })
+}
+
+/// Carries one pipe to the hub, as fast as credit allows.
+struct Pump<'a> {
+    job: JobId,
+    stream: OutputStream,
+    pipe: Option<OwnedFd>,
+    out: &'a mpsc::Sender<NodeToHub>,
+    credit: &'a Semaphore,
+    heard: &'a watch::Sender<Instant>,
+}
+
+impl Pump<'_> {
+    /// Until the pipe's end, or until nobody takes its output.
+    async fn run(self) {
+        if let Err(error) = self.carry().await {
+            tracing::warn!(job = self.job.0, stream = self.stream.as_str(), %error, "cannot read a command's output");
+        }
+    }
+
+    async fn carry(&self) -> io::Result<()> {
+        let Some(pipe) = &self.pipe else { return Ok(()) };
+        let pipe = pipe::Receiver::from_owned_fd(pipe.try_clone()?)?;
+        loop {
+            pipe.readable().await?;
+            // Credit is taken only for what is there to be read, or one silent stream would starve the other.
+            let Ok(least) = self.credit.acquire_many(MIN_CHUNK_COST).await else { return Ok(()) };
+            least.forget();
+            let more = self.credit.available_permits().min(MAX_CHUNK - LEAST);
+            let more = u32::try_from(more).unwrap_or(0);
+            let more = self.credit.try_acquire_many(more).map_or(0, |permit| {
+                permit.forget();
+                more
+            });
+            let held = MIN_CHUNK_COST + more;
+            let mut data = BytesMut::zeroed(held as usize);
+            let read = match pipe.try_read(&mut data) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.credit.add_permits(held as usize);
+                    continue;
+                }
+                other => other?,
+            };
+            data.truncate(read);
+            // Credit is for what the hub receives; the end of the stream is not a chunk.
+            let cost = if read == 0 { 0 } else { chunk_cost(read) };
+            self.credit.add_permits((held - cost) as usize);
+            if read == 0 {
+                return Ok(());
+            }
+            self.heard.send_replace(Instant::now());
+            // A small chunk must not keep 64 KiB alive in the queue.
+            let data = bytes::Bytes::copy_from_slice(&data);
+            let message = NodeToHub::Output { job: self.job, stream: self.stream, data };
+            if self.out.send(message).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}

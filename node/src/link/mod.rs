@@ -1,0 +1,96 @@
+//! The connection to the hub: [`keep`] dials for ever, [`session`] is one connection from its Hello to its
+//! end. The link owns no state that outlives a connection; the core and the commands do.
+
+pub(crate) mod dial;
+mod session;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use rand::Rng as _;
+use rustls::ClientConfig;
+use secmon_protocol::ids::NodeId;
+use tokio::time::{Instant, sleep};
+
+use crate::{actor::Core, commands::Commands, tls};
+use dial::LinkError;
+
+/// The longest wait before the second attempt; it doubles with every further one, up to [`SLOWEST`].
+const FIRST: Duration = Duration::from_millis(500);
+/// The longest wait between two attempts.
+const SLOWEST: Duration = Duration::from_secs(30);
+/// The shortest, so that a hub that closes at once is not hammered.
+const FASTEST: Duration = Duration::from_millis(50);
+/// A connection that stood this long was a good one: the next attempt comes soon.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// Who this node is and where its hub is.
+#[derive(Debug, Clone)]
+pub(crate) struct Papers {
+    /// Its id, by which the hub must know it.
+    pub node: NodeId,
+    /// Where the hub is, `HOST:PORT`; tried in turn.
+    pub addresses: Vec<String>,
+    /// Its certificate and the CAs that it trusts.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// Connects, and connects again, until the core ends. Between attempts it waits for a random part of a
+/// time that doubles ("full jitter"), so that nodes that lost a hub together do not come back together.
+pub(crate) async fn keep(papers: &Papers, core: &Core, commands: &mut Commands) {
+    let mut limit = FIRST;
+    let mut said = String::new();
+    loop {
+        for address in &papers.addresses {
+            let mut standing = None;
+            let Err(error) = attempt(papers, address, core, commands, &mut standing).await;
+            if matches!(error, LinkError::Ended(_)) {
+                return;
+            }
+            if standing.is_some_and(|since: Instant| since.elapsed() >= STABLE) {
+                limit = FIRST;
+            }
+            // A hub that stays away is one line, not one per attempt.
+            let text = format!("{address}: {error}");
+            if standing.is_some() || text != said {
+                match error {
+                    LinkError::Rejected(_) | LinkError::WrongHub { .. } => {
+                        tracing::error!(%address, %error, "the hub does not take this node; trying on");
+                    }
+                    _ => tracing::warn!(%address, %error, "not connected to the hub; trying on"),
+                }
+            } else {
+                tracing::debug!(%address, %error, "not connected to the hub; trying on");
+            }
+            said = text;
+        }
+        let wait = rand::rng().random_range(FASTEST..=limit);
+        limit = (limit * 2).min(SLOWEST);
+        tokio::select! {
+            () = core.ended() => return,
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+/// One attempt; `standing` is set once the hub has said Welcome.
+async fn attempt(
+    papers: &Papers,
+    address: &str,
+    core: &Core,
+    commands: &mut Commands,
+    standing: &mut Option<Instant>,
+) -> Result<Infallible, LinkError> {
+    let stream = tokio::select! {
+        () = core.ended() => return Err(LinkError::Ended(crate::actor::Ended)),
+        stream = dial::dial(address, Arc::clone(&papers.tls)) => stream?,
+    };
+    Box::pin(session::session(stream, papers.node, address, core, commands, standing)).await
+}
+
+/// So that callers need not name the module.
+pub(crate) fn papers(
+    identity: &crate::identity::Identity,
+    addresses: Vec<String>,
+) -> Result<Papers, tls::TlsError> {
+    Ok(Papers { node: identity.node, addresses, tls: tls::for_node(identity)? })
+}

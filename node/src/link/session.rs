@@ -1,0 +1,270 @@
+//! One connection: Hello, Welcome, and then two loops side by side, so that a hub that does not read cannot
+//! keep the node from hearing it, nor the other way round.
+
+use std::{cell::Cell, collections::VecDeque, convert::Infallible, time::Duration};
+
+use secmon_protocol::{
+    ids::{NodeId, Seq},
+    message::node::{Hello, HubToNode, NodeToHub, Resume, Welcome},
+    time::UnixNanos,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{mpsc, watch},
+    time::{Instant, timeout},
+};
+
+use super::dial::{LinkError, Reader, Writer};
+use crate::{
+    AGENT,
+    actor::Core,
+    commands::{Commands, Runs},
+    facts,
+};
+
+/// How long the hub may take to answer a Hello.
+const ANSWER: Duration = Duration::from_secs(15);
+/// A side that hears nothing for this many heartbeats takes the other for gone.
+const MISSED: u32 = 3;
+/// The heartbeats that a hub may ask for.
+const HEARTBEATS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// Bytes of records that wait for the hub's acknowledgement; the link fills and the hub's store keeps up,
+/// and yet a record that comes late is not behind more than this.
+const WINDOW: usize = 4 << 20;
+/// Pongs and changed allowlists that wait to be written. When it is full the reader waits as well.
+const CONTROL: usize = 16;
+/// Messages of runs that wait to be written, of which each is a chunk at most: 1 MiB.
+const OUTPUT: usize = 16;
+/// So many messages of runs go out before a record gets its turn, so that a long output delays events but
+/// never stops them.
+const OUTPUT_IN_A_ROW: u32 = 8;
+/// A clock that differs by less is not worth a word; the way to the hub and back is within it.
+const CLOCK_TOLERANCE: i64 = 5_000_000_000;
+/// For a close_notify on a connection that may be gone.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Runs a connection to its end.
+pub(super) async fn session<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    node: NodeId,
+    address: &str,
+    core: &Core,
+    commands: &mut Commands,
+    standing: &mut Option<Instant>,
+) -> Result<Infallible, LinkError> {
+    let (read, write) = tokio::io::split(stream);
+    let (mut reader, mut writer) = (Reader::new(read), Writer::new(write));
+
+    let opening = core.opening().await?;
+    let _ = commands.refresh();
+    let hello = Hello {
+        agent: AGENT.to_owned(),
+        facts: facts::gather(),
+        epoch: opening.epoch,
+        oldest: opening.oldest,
+        newest: opening.newest,
+        clock: now(),
+        commands: commands.infos(),
+        extensions: Default::default(),
+    };
+    let greeting = async {
+        writer.send(&NodeToHub::Hello(hello)).await?;
+        reader.next().await
+    };
+    let welcome = match timeout(ANSWER, greeting).await.unwrap_or(Err(LinkError::Silent(ANSWER)))? {
+        HubToNode::Welcome(welcome) => welcome,
+        HubToNode::Reject(refusal) => return Err(LinkError::Rejected(refusal)),
+        _ => return Err(LinkError::Protocol("its first message is not Welcome".to_owned())),
+    };
+    let (sent, heartbeat) = check(&welcome, node, opening.oldest, opening.newest)?;
+    *standing = Some(Instant::now());
+    tracing::info!(%address, name = %welcome.name, "connected to the hub");
+    if let Resume::After(seq) = welcome.resume {
+        core.ack(seq).await?;
+    }
+
+    let (control, controls) = mpsc::channel(CONTROL);
+    let (output, outputs) = mpsc::channel(OUTPUT);
+    let (acked, acks) = watch::channel(sent);
+    let sent = Cell::new(sent);
+    let patience = heartbeat * MISSED;
+    let hear = Hearing {
+        runs: commands.runs(output.clone()),
+        reader,
+        core,
+        commands,
+        control,
+        acked,
+        sent: &sent,
+        patience,
+    };
+    let speak = Speaking { writer: &mut writer, core, controls, outputs, acks, sent: &sent, patience };
+    let end = tokio::select! {
+        () = core.ended() => LinkError::Ended(crate::actor::Ended),
+        Err(end) = hear.run() => end,
+        Err(end) = speak.run() => end,
+    };
+    let _ = timeout(GOODBYE, writer.close()).await;
+    Err(end)
+}
+
+/// The last record that need not be sent, and the heartbeat.
+fn check(welcome: &Welcome, node: NodeId, oldest: Seq, newest: Seq) -> Result<(Seq, Duration), LinkError> {
+    if welcome.node != node {
+        return Err(LinkError::Protocol(format!("it takes this node for {}", welcome.node)));
+    }
+    let offset = now().0.saturating_sub(welcome.clock.0);
+    if offset.saturating_abs() > CLOCK_TOLERANCE {
+        let seconds = offset / 1_000_000_000;
+        tracing::warn!(
+            seconds,
+            "this server's clock is off, by the hub's; times that it reports are wrong by as much"
+        );
+    }
+    let sent = match welcome.resume {
+        Resume::After(seq) if seq > newest => {
+            // Going on from there would drop what is appended until then.
+            return Err(LinkError::Protocol(format!("it goes on after record {}, of {}", seq.0, newest.0)));
+        }
+        Resume::After(seq) => seq,
+        Resume::Oldest => Seq(oldest.0.saturating_sub(1)),
+    };
+    let heartbeat = Duration::from_millis(welcome.heartbeat_ms.into());
+    Ok((sent, heartbeat.clamp(*HEARTBEATS.start(), *HEARTBEATS.end())))
+}
+
+fn now() -> UnixNanos {
+    jiff::Timestamp::now().into()
+}
+
+struct Hearing<'a, R> {
+    reader: Reader<R, HubToNode>,
+    core: &'a Core,
+    commands: &'a mut Commands,
+    runs: Runs,
+    control: mpsc::Sender<NodeToHub>,
+    acked: watch::Sender<Seq>,
+    /// The last record that was sent.
+    sent: &'a Cell<Seq>,
+    patience: Duration,
+}
+
+impl<R: AsyncRead + Unpin> Hearing<'_, R> {
+    async fn run(mut self) -> Result<Infallible, LinkError> {
+        loop {
+            let next = timeout(self.patience, self.reader.next()).await;
+            match next.unwrap_or(Err(LinkError::Silent(self.patience)))? {
+                HubToNode::Ping { nonce } => {
+                    self.say(NodeToHub::Pong { nonce }).await;
+                    self.look_at_the_allowlist().await;
+                }
+                HubToNode::Ack { seq } if seq > self.sent.get() => {
+                    return Err(LinkError::Protocol(format!(
+                        "it acknowledges record {}, which was not sent",
+                        seq.0
+                    )));
+                }
+                HubToNode::Ack { seq } => {
+                    self.core.ack(seq).await?;
+                    self.acked.send_replace(seq);
+                }
+                HubToNode::Resync => self.core.resync().await?,
+                HubToNode::Run { job, label, credit } => {
+                    self.look_at_the_allowlist().await;
+                    self.runs.start(self.commands, job, &label, credit)?;
+                }
+                HubToNode::Credit { job, credit } => self.runs.credit(job, credit)?,
+                HubToNode::Cancel { job } => self.runs.cancel(job),
+                HubToNode::Reject(refusal) => return Err(LinkError::Rejected(refusal)),
+                HubToNode::Welcome(_) => return Err(LinkError::Protocol("it says Welcome twice".to_owned())),
+                HubToNode::Fragment(_) => {
+                    return Err(LinkError::Protocol("a fragment where there is none".to_owned()));
+                }
+            }
+        }
+    }
+
+    async fn look_at_the_allowlist(&mut self) {
+        if let Some(commands) = self.commands.refresh() {
+            self.say(NodeToHub::Commands(commands)).await;
+        }
+    }
+
+    /// The writer takes it as long as the connection stands, and ends with it.
+    async fn say(&self, message: NodeToHub) {
+        let _ = self.control.send(message).await;
+    }
+}
+
+struct Speaking<'a, W> {
+    writer: &'a mut Writer<W>,
+    core: &'a Core,
+    controls: mpsc::Receiver<NodeToHub>,
+    outputs: mpsc::Receiver<NodeToHub>,
+    acks: watch::Receiver<Seq>,
+    sent: &'a Cell<Seq>,
+    patience: Duration,
+}
+
+impl<W: AsyncWrite + Unpin> Speaking<'_, W> {
+    /// Control first, then output, then records.
+    async fn run(mut self) -> Result<Infallible, LinkError> {
+        let mut newest = self.core.newest();
+        let mut in_flight = InFlight::default();
+        let mut outputs_in_a_row = 0;
+        loop {
+            let room = in_flight.bytes < WINDOW;
+            let waiting = room && *newest.borrow() > self.sent.get();
+            tokio::select! {
+                biased;
+                Some(message) = self.controls.recv() => self.send(&message).await?,
+                Some(message) = self.outputs.recv(), if !(waiting && outputs_in_a_row >= OUTPUT_IN_A_ROW) => {
+                    outputs_in_a_row += 1;
+                    self.send(&message).await?;
+                }
+                Ok(()) = self.acks.changed() => in_flight.acked(*self.acks.borrow_and_update()),
+                Ok(()) = newer(&mut newest, self.sent.get()), if room => {
+                    outputs_in_a_row = 0;
+                    let Some(batch) = self.core.batch(self.sent.get()).await? else { continue };
+                    in_flight.sent(batch.last, batch.list.len());
+                    // Before the send, not after: the hub may acknowledge it while this side still flushes.
+                    self.sent.set(batch.last);
+                    self.send(&NodeToHub::Records(batch.list)).await?;
+                }
+                else => return Err(LinkError::Ended(crate::actor::Ended)),
+            }
+        }
+    }
+
+    async fn send(&mut self, message: &NodeToHub) -> Result<(), LinkError> {
+        timeout(self.patience, self.writer.send(message))
+            .await
+            .unwrap_or(Err(LinkError::Silent(self.patience)))
+    }
+}
+
+/// Waits for a record after `sent`. The value's lock is let go before this returns: the core's task needs
+/// it to say that there are more.
+async fn newer(newest: &mut watch::Receiver<Seq>, sent: Seq) -> Result<(), watch::error::RecvError> {
+    newest.wait_for(|newest| *newest > sent).await.map(drop)
+}
+
+/// Batches that were sent and not acknowledged.
+#[derive(Debug, Default)]
+struct InFlight {
+    batches: VecDeque<(Seq, usize)>,
+    bytes: usize,
+}
+
+impl InFlight {
+    fn sent(&mut self, last: Seq, bytes: usize) {
+        self.batches.push_back((last, bytes));
+        self.bytes += bytes;
+    }
+
+    fn acked(&mut self, seq: Seq) {
+        while let Some((_, bytes)) = self.batches.pop_front_if(|(last, _)| *last <= seq) {
+            self.bytes -= bytes;
+        }
+    }
+}

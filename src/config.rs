@@ -1,0 +1,174 @@
+//! The configuration file and the default places of everything. One TOML file serves all roles; every key
+//! has a default, and a key that nobody knows is an error.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::geteuid;
+use serde::Deserialize;
+
+/// Read when it is there and no other is named.
+pub(crate) const DEFAULT_PATH: &str = "/etc/secmon/secmon.toml";
+/// Largest file, in bytes.
+const MAX_FILE: usize = 1 << 20;
+/// Names that differ by more are not taken for a slip (Jaro-Winkler, 1 is equal).
+const NEAR: f64 = 0.75;
+
+/// The sections; those of roles that this build lacks are not looked into.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    #[cfg(feature = "hub")]
+    pub(crate) hub: secmon_hub::HubSection,
+    #[cfg(feature = "hub")]
+    pub(crate) socket: secmon_hub::SocketSection,
+    #[cfg(feature = "node")]
+    pub(crate) node: secmon_node::NodeSection,
+    #[cfg(feature = "node")]
+    pub(crate) auth: secmon_node::watch::auth::AuthConfig,
+    #[cfg(feature = "node")]
+    pub(crate) sessions: secmon_node::watch::sessions::SessionsConfig,
+    #[cfg(feature = "node")]
+    pub(crate) wireguard: secmon_node::watch::wireguard::WireguardConfig,
+    #[cfg(feature = "node")]
+    pub(crate) commands: secmon_node::commands::CommandsSection,
+    #[cfg(not(feature = "hub"))]
+    #[serde(rename = "hub")]
+    _hub: serde::de::IgnoredAny,
+    #[cfg(not(feature = "hub"))]
+    #[serde(rename = "socket")]
+    _socket: serde::de::IgnoredAny,
+    #[cfg(not(feature = "node"))]
+    #[serde(rename = "node")]
+    _node: serde::de::IgnoredAny,
+    #[cfg(not(feature = "node"))]
+    #[serde(rename = "auth")]
+    _auth: serde::de::IgnoredAny,
+    #[cfg(not(feature = "node"))]
+    #[serde(rename = "sessions")]
+    _sessions: serde::de::IgnoredAny,
+    #[cfg(not(feature = "node"))]
+    #[serde(rename = "wireguard")]
+    _wireguard: serde::de::IgnoredAny,
+    #[cfg(not(feature = "node"))]
+    #[serde(rename = "commands")]
+    _commands: serde::de::IgnoredAny,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}", path = path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// The file makes no sense.
+    #[error("{path}, line {line}, column {column}: {reason}", path = path.display())]
+    Wrong { path: PathBuf, line: usize, column: usize, reason: String },
+}
+
+impl Config {
+    /// Reads the file at `path`, or at [`DEFAULT_PATH`] where that exists.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        let failed = |source| ConfigError::Read { path: file.to_owned(), source };
+        let text = match fs::read_to_string(file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_none() => return Ok(Self::default()),
+            other => other.map_err(failed)?,
+        };
+        if text.len() > MAX_FILE {
+            return Err(failed(io::Error::other("it is over 1 MiB")));
+        }
+        toml::from_str(&text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let before = text.get(..start).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            ConfigError::Wrong { path: file.to_owned(), line, column, reason: reason(error.message()) }
+        })
+    }
+}
+
+/// toml's words on one line, and the key that was meant by an unknown one.
+fn reason(message: &str) -> String {
+    let message = message.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    // serde's words: unknown field `x`, expected one of `a`, `b`
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let meant = message.starts_with("unknown field").then(|| {
+        let wrong = quoted.next()?;
+        quoted
+            .map(|key| (strsim::jaro_winkler(wrong, key), key))
+            .filter(|(likeness, _)| *likeness >= NEAR)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+    });
+    match meant.flatten() {
+        Some((_, key)) => format!("{message}; did you mean `{key}`?"),
+        None => message,
+    }
+}
+
+/// Where state is kept: what `--state-dir` says, root's `/var/lib/secmon`, or a user's
+/// `$XDG_STATE_HOME/secmon` (`~/.local/state/secmon`). A role has a folder of its own in it.
+pub(crate) fn state_dir(asked: Option<PathBuf>) -> Result<PathBuf, NoHome> {
+    if let Some(asked) = asked {
+        return Ok(asked);
+    }
+    if geteuid().is_root() {
+        return Ok("/var/lib/secmon".into());
+    }
+    Ok(folder("XDG_STATE_HOME")
+        .or_else(|| Some(folder("HOME")?.join(".local/state")))
+        .ok_or(NoHome)?
+        .join("secmon"))
+}
+
+/// A user without a home.
+#[derive(Debug, thiserror::Error)]
+#[error("neither HOME nor XDG_STATE_HOME is set, so there is no place for state; name one with --state-dir")]
+pub(crate) struct NoHome;
+
+/// Where the hub's socket goes: what was asked for, in the folder of `--state-dir`, root's
+/// `/run/secmon/hub.sock`, a user's `$XDG_RUNTIME_DIR/secmon/hub.sock`, or in the user's state folder.
+#[cfg(feature = "hub")]
+pub(crate) fn socket_path(asked: Option<PathBuf>, asked_state: Option<&Path>, state: &Path) -> PathBuf {
+    if let Some(asked) = asked {
+        return asked;
+    }
+    match asked_state {
+        Some(state) => state.join("hub.sock"),
+        None if geteuid().is_root() => "/run/secmon/hub.sock".into(),
+        None => folder("XDG_RUNTIME_DIR")
+            .map_or_else(|| state.to_owned(), |run| run.join("secmon"))
+            .join("hub.sock"),
+    }
+}
+
+/// A folder from the environment; the XDG base directory specification wants relative ones ignored.
+fn folder(name: &str) -> Option<PathBuf> {
+    env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_meant_is_suggested_and_a_strange_one_is_not() {
+        let of =
+            |wrong: &str| reason(&format!("unknown field `{wrong}`, expected one of `listen`, `advertise`"));
+        assert!(of("lisen").ends_with("did you mean `listen`?"));
+        assert!(!of("zzz").contains("did you mean"));
+        assert!(!reason("invalid string\nexpected `\"`").contains("did you mean"));
+    }
+
+    #[test]
+    fn an_error_names_file_line_and_column() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secmon.toml");
+        fs::write(&path, "# ä\n\n[nod]\n").unwrap();
+        let error = Config::load(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains(", line 3, column 2: unknown field `nod`"), "{error}");
+        assert!(error.ends_with("did you mean `node`?"), "{error}");
+    }
+}

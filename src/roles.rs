@@ -1,0 +1,249 @@
+//! The long-running roles: from arguments and configuration to their `run`, with logs and signals.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use crate::config::{self, Config};
+
+/// What every role that keeps state takes.
+#[derive(Debug, Args)]
+pub(crate) struct Places {
+    /// The configuration file [default: /etc/secmon/secmon.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder for keys and state [default: /var/lib/secmon; not as root: ~/.local/state/secmon]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// An error and its exit code: 2 for what is wrong usage, 3 for a hub that cannot be reached.
+#[derive(Debug)]
+pub(crate) struct Failed(pub(crate) String, pub(crate) u8);
+
+impl<E: std::error::Error> From<(E, u8)> for Failed {
+    fn from((error, code): (E, u8)) -> Self {
+        Self(error.to_string(), code)
+    }
+}
+
+impl From<config::ConfigError> for Failed {
+    fn from(error: config::ConfigError) -> Self {
+        (error, 2).into()
+    }
+}
+
+impl From<config::NoHome> for Failed {
+    fn from(error: config::NoHome) -> Self {
+        (error, 2).into()
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        (error, 1).into()
+    }
+}
+
+/// Says what went wrong, if something did.
+pub(crate) fn end(result: Result<(), Failed>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(error, code)) => {
+            eprintln!("secmon: {}", secmon_protocol::text::printable(&error));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Logs to stderr, at `level` where SECMON_LOG does not say otherwise.
+pub(crate) fn logs(level: LevelFilter) {
+    let filter =
+        EnvFilter::builder().with_default_directive(level.into()).with_env_var("SECMON_LOG").from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(
+            std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        )
+        .with_target(false)
+        .init();
+}
+
+/// Cancelled by Ctrl-C and SIGTERM; a second one ends the process at once.
+pub(crate) fn until_signalled() -> std::io::Result<CancellationToken> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+            }
+        };
+        next().await;
+        stop.cancel();
+        std::process::exit(next().await);
+    });
+    Ok(cancel)
+}
+
+#[cfg(all(feature = "hub", feature = "node", feature = "client"))]
+pub(crate) use hub::hub_failed;
+#[cfg(feature = "hub")]
+pub(crate) use hub::{HubArgs, hub};
+
+#[cfg(feature = "hub")]
+mod hub {
+    use std::net::SocketAddr;
+
+    use secmon_hub::{HubConfig, HubError};
+
+    use super::*;
+
+    /// Arguments of `hub`.
+    #[derive(Debug, Args)]
+    #[command(after_help = "\
+Examples:
+  secmon hub
+  secmon hub --listen 0.0.0.0:7373 --advertise hub.example.org
+  secmon hub --state-dir ./state --socket ./hub.sock
+
+Then, here:  secmon enroll NAME")]
+    pub(crate) struct HubArgs {
+        #[command(flatten)]
+        places: Places,
+        /// Where nodes connect [default: 0.0.0.0:7373]
+        #[arg(long, value_name = "ADDR:PORT")]
+        listen: Option<SocketAddr>,
+        /// The address in join tokens, HOST or HOST:PORT, where this machine's own is not the right one
+        #[arg(long, value_name = "HOST[:PORT]")]
+        advertise: Vec<String>,
+    }
+
+    pub(crate) fn hub_failed(error: HubError) -> Failed {
+        let code = if matches!(error, HubError::Config { .. }) { 2 } else { 1 };
+        (error, code).into()
+    }
+
+    /// Runs a hub until a signal.
+    pub(crate) fn hub(arguments: HubArgs, socket: Option<PathBuf>) -> Result<(), Failed> {
+        let HubArgs { places, listen, advertise } = arguments;
+        let mut config = Config::load(places.config.as_deref())?;
+        if let Some(listen) = listen {
+            config.hub.listen = listen;
+        }
+        if !advertise.is_empty() {
+            config.hub.advertise = advertise;
+        }
+        let state = config::state_dir(places.state_dir.clone())?;
+        let socket = socket.or_else(|| config.socket.path.clone());
+        let config = HubConfig {
+            state_dir: state.join("hub"),
+            socket_path: config::socket_path(socket, places.state_dir.as_deref(), &state),
+            hub: config.hub,
+            socket: config.socket,
+        };
+        logs(LevelFilter::INFO);
+        Builder::new_multi_thread().enable_all().build()?.block_on(async {
+            let cancel = until_signalled()?;
+            let hub = secmon_hub::start(config).await.map_err(hub_failed)?;
+            hub.run(cancel).await.map_err(hub_failed)
+        })
+    }
+}
+
+#[cfg(feature = "node")]
+pub(crate) use node::{NodeArgs, node};
+#[cfg(all(feature = "hub", feature = "node", feature = "client"))]
+pub(crate) use node::{node_config, node_failed};
+
+#[cfg(feature = "node")]
+mod node {
+    use std::io::Read as _;
+
+    use secmon_node::{NodeConfig, NodeError, join::JoinError};
+    use secmon_protocol::token::JoinToken;
+
+    use super::*;
+
+    /// A token is far shorter.
+    const MAX_TOKEN_FILE: u64 = 16 << 10;
+
+    /// Arguments of `node`.
+    #[derive(Debug, Args)]
+    #[command(after_help = "\
+Examples:
+  secmon node --join TOKEN          the line that `secmon enroll NAME` printed on the hub
+  secmon node                       every later start
+  secmon node --join - < token      the token from a file or a pipe")]
+    pub(crate) struct NodeArgs {
+        #[command(flatten)]
+        places: Places,
+        /// Join a hub with this token; - reads it from standard input
+        #[arg(long, value_name = "TOKEN", conflicts_with = "join_file")]
+        join: Option<String>,
+        /// Join a hub with the token in this file
+        #[arg(long, value_name = "FILE")]
+        join_file: Option<PathBuf>,
+    }
+
+    impl NodeArgs {
+        fn token(&self) -> Result<Option<JoinToken>, Failed> {
+            let read = |from: &mut dyn std::io::Read| {
+                let mut text = String::new();
+                from.take(MAX_TOKEN_FILE).read_to_string(&mut text).map(|_| text)
+            };
+            let text = match (&self.join, &self.join_file) {
+                (None, None) => return Ok(None),
+                (Some(token), _) if token != "-" => token.clone(),
+                (Some(_), _) => read(&mut std::io::stdin())
+                    .map_err(|e| Failed(format!("cannot read a token from standard input: {e}"), 1))?,
+                (None, Some(file)) => std::fs::File::open(file)
+                    .and_then(|mut f| read(&mut f))
+                    .map_err(|e| Failed(format!("cannot read a token from {}: {e}", file.display()), 1))?,
+            };
+            text.parse().map(Some).map_err(|error: secmon_protocol::token::TokenError| (error, 2).into())
+        }
+    }
+
+    pub(crate) fn node_failed(error: NodeError) -> Failed {
+        let code = match &error {
+            NodeError::Join(JoinError::Unreachable(_)) => 3,
+            _ => 1,
+        };
+        (error, code).into()
+    }
+
+    pub(crate) fn node_config(config: Config, state_dir: PathBuf, join: Option<JoinToken>) -> NodeConfig {
+        NodeConfig {
+            state_dir,
+            join,
+            node: config.node,
+            sessions: config.sessions,
+            wireguard: config.wireguard,
+            auth: config.auth,
+            commands: config.commands,
+        }
+    }
+
+    /// Runs a node until a signal.
+    pub(crate) fn node(arguments: NodeArgs) -> Result<(), Failed> {
+        let config = Config::load(arguments.places.config.as_deref())?;
+        let token = arguments.token()?;
+        let state = config::state_dir(arguments.places.state_dir)?.join("node");
+        logs(LevelFilter::INFO);
+        Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let cancel = until_signalled()?;
+            Box::pin(secmon_node::run(node_config(config, state, token), cancel)).await.map_err(node_failed)
+        })
+    }
+}
