@@ -9,7 +9,7 @@ mod roles;
 #[cfg(all(feature = "hub", feature = "node", feature = "client"))]
 mod up;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -32,7 +32,7 @@ struct Arguments {
     #[cfg(any(feature = "hub", feature = "client"))]
     /// The hub's Unix socket [default: a user's own hub's where there is one, else /run/secmon/hub.sock]
     #[arg(long, value_name = "PATH", env = "SECMON_SOCKET", global = true)]
-    socket: Option<PathBuf>,
+    socket: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 }
 
 #[cfg(feature = "client")]
-fn client(command: secmon_client::cli::Command, socket: Option<PathBuf>) -> ExitCode {
+fn client(command: secmon_client::cli::Command, socket: Option<std::path::PathBuf>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use nix::{
     sys::{
         signal::{Signal, killpg},
@@ -23,7 +23,7 @@ use nix::{
 use secmon_protocol::{
     command::{OutputStream, RunEnd, RunFailure},
     ids::JobId,
-    limits::{MAX_CHUNK, MIN_CHUNK_COST, chunk_cost},
+    limits::{MAX_CHUNK, MIN_CHUNK_COST},
     message::node::NodeToHub,
 };
 use std::os::unix::process::CommandExt as _;
@@ -216,37 +216,32 @@ impl Pump<'_> {
         let pipe = pipe::Receiver::from_owned_fd(pipe.try_clone()?)?;
         loop {
             pipe.readable().await?;
-            // Credit is taken only for what is there to be read, or one silent stream would starve the other.
-            let Ok(least) = self.credit.acquire_many(MIN_CHUNK_COST).await else { return Ok(()) };
-            least.forget();
-            let more = self.credit.available_permits().min(MAX_CHUNK - LEAST);
-            let more = u32::try_from(more).unwrap_or(0);
-            let more = self.credit.try_acquire_many(more).map_or(0, |permit| {
-                permit.forget();
-                more
-            });
-            let held = MIN_CHUNK_COST + more;
-            let mut data = BytesMut::zeroed(held as usize);
+            // One chunk is read ahead of its credit: else a stream without credit could not be seen to end.
+            let mut data = BytesMut::zeroed(MAX_CHUNK);
             let read = match pipe.try_read(&mut data) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.credit.add_permits(held as usize);
-                    continue;
-                }
+                Ok(0) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                 other => other?,
             };
-            data.truncate(read);
-            // Credit is for what the hub receives; the end of the stream is not a chunk.
-            let cost = if read == 0 { 0 } else { chunk_cost(read) };
-            self.credit.add_permits((held - cost) as usize);
-            if read == 0 {
-                return Ok(());
-            }
             self.heard.send_replace(Instant::now());
-            // A small chunk must not keep 64 KiB alive in the queue.
-            let data = bytes::Bytes::copy_from_slice(&data);
-            let message = NodeToHub::Output { job: self.job, stream: self.stream, data };
-            if self.out.send(message).await.is_err() {
-                return Ok(());
+            // A copy, so that a small chunk does not keep 64 KiB alive in the queue.
+            let mut data = Bytes::copy_from_slice(&data[..read]);
+            while !data.is_empty() {
+                let Ok(least) = self.credit.acquire_many(MIN_CHUNK_COST).await else { return Ok(()) };
+                least.forget();
+                let more = self.credit.available_permits().min(data.len().saturating_sub(LEAST));
+                let more = match self.credit.try_acquire_many(u32::try_from(more).unwrap_or(0)) {
+                    Ok(permit) => {
+                        permit.forget();
+                        more
+                    }
+                    Err(_) => 0,
+                };
+                let data = data.split_to(data.len().min(LEAST + more));
+                let message = NodeToHub::Output { job: self.job, stream: self.stream, data };
+                if self.out.send(message).await.is_err() {
+                    return Ok(());
+                }
             }
         }
     }
