@@ -1,7 +1,12 @@
 //! One connection: Hello, Welcome, and then two loops side by side, so that a hub that does not read cannot
 //! keep the node from hearing it, nor the other way round.
 
-use std::{cell::Cell, collections::VecDeque, convert::Infallible, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use secmon_protocol::{
     ids::{NodeId, Seq},
@@ -86,7 +91,7 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite>(
     let (control, controls) = mpsc::channel(CONTROL);
     let (output, outputs) = mpsc::channel(OUTPUT);
     let (acked, acks) = watch::channel(sent);
-    let sent = Cell::new(sent);
+    let sent = Sent(AtomicU64::new(sent.0));
     let patience = heartbeat * MISSED;
     let hear = Hearing {
         runs: commands.runs(output.clone()),
@@ -137,6 +142,19 @@ fn now() -> UnixNanos {
     jiff::Timestamp::now().into()
 }
 
+/// The last record that was sent: the writer moves it, the reader checks acknowledgements against it.
+struct Sent(AtomicU64);
+
+impl Sent {
+    fn get(&self) -> Seq {
+        Seq(self.0.load(Relaxed))
+    }
+
+    fn set(&self, seq: Seq) {
+        self.0.store(seq.0, Relaxed);
+    }
+}
+
 struct Hearing<'a, R> {
     reader: Reader<R, HubToNode>,
     core: &'a Core,
@@ -144,8 +162,7 @@ struct Hearing<'a, R> {
     runs: Runs,
     control: mpsc::Sender<NodeToHub>,
     acked: watch::Sender<Seq>,
-    /// The last record that was sent.
-    sent: &'a Cell<Seq>,
+    sent: &'a Sent,
     patience: Duration,
 }
 
@@ -202,7 +219,7 @@ struct Speaking<'a, W> {
     controls: mpsc::Receiver<NodeToHub>,
     outputs: mpsc::Receiver<NodeToHub>,
     acks: watch::Receiver<Seq>,
-    sent: &'a Cell<Seq>,
+    sent: &'a Sent,
     patience: Duration,
 }
 
@@ -268,3 +285,7 @@ impl InFlight {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

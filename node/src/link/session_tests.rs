@@ -1,0 +1,224 @@
+use std::collections::BTreeMap;
+
+use secmon_protocol::{
+    auth::{AuthAction, AuthEvent},
+    codec,
+    ids::{Epoch, NodeName},
+    message::{ErrorCode, Refusal},
+    record::NodeRecord,
+};
+use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    actor,
+    commands::CommandsSection,
+    core::NodeCore,
+    watch::{Observation, Observations},
+};
+
+const NODE: NodeId = NodeId([7; 16]);
+const HEARTBEAT: u32 = 1000;
+
+/// A core with its task, and what stands in for watchers.
+struct Scene {
+    core: Core,
+    observations: Observations,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (observations, observed) = mpsc::channel(16);
+        let stop = CancellationToken::new();
+        let (core, task) = actor::core(NodeCore::new(Epoch(1), 64 << 20), observed, now, stop.clone());
+        tokio::spawn(task);
+        Self { core, observations, _stop: stop.drop_guard() }
+    }
+
+    async fn happen(&self, message: &str) {
+        let event = AuthEvent::new(UnixNanos(1), "sshd", None, AuthAction::Failed, message);
+        self.observations.send(Observation::Auth(Box::new(event))).await.unwrap();
+    }
+
+    /// Connects; gives the hub's side and the end to come.
+    fn connect(&self) -> (FakeHub, tokio::task::JoinHandle<LinkError>) {
+        let (node, hub) = duplex(1 << 20);
+        let core = self.core.clone();
+        let task = tokio::spawn(async move {
+            // A path that is not there: no command.
+            let section = CommandsSection { allowlist: Some("/nonexistent/allowlist".into()) };
+            let mut commands = Commands::new(&section);
+            let Err(end) = session(node, NODE, "test", &core, &mut commands, &mut None).await;
+            end
+        });
+        let (read, write) = tokio::io::split(hub);
+        (FakeHub { reader: Reader::new(read), writer: Writer::new(write) }, task)
+    }
+}
+
+struct FakeHub {
+    reader: Reader<ReadHalf<DuplexStream>, NodeToHub>,
+    writer: Writer<WriteHalf<DuplexStream>>,
+}
+
+impl FakeHub {
+    async fn say(&mut self, message: HubToNode) {
+        self.writer.send(&message).await.unwrap();
+    }
+
+    async fn hello(&mut self) -> Hello {
+        match self.reader.next().await.unwrap() {
+            NodeToHub::Hello(hello) => hello,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn welcome(&mut self, resume: Resume) {
+        let name: NodeName = "web-1".parse().unwrap();
+        let (heartbeat_ms, clock, extensions) = (HEARTBEAT, now(), BTreeMap::new());
+        self.say(HubToNode::Welcome(Welcome { node: NODE, name, resume, heartbeat_ms, clock, extensions }))
+            .await;
+    }
+
+    async fn greet(&mut self, resume: Resume) {
+        self.hello().await;
+        self.welcome(resume).await;
+    }
+
+    /// The seqs of the next batch.
+    async fn seqs(&mut self) -> Vec<u64> {
+        loop {
+            match self.reader.next().await.unwrap() {
+                NodeToHub::Records(list) => {
+                    return codec::decode_list::<NodeRecord>(&list)
+                        .unwrap()
+                        .iter()
+                        .map(|r| r.seq.0)
+                        .collect();
+                }
+                NodeToHub::Pong { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn ping(&mut self) {
+        self.say(HubToNode::Ping { nonce: 9 }).await;
+        assert_eq!(self.reader.next().await.unwrap(), NodeToHub::Pong { nonce: 9 });
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_is_sent_again_and_what_was_is_not() {
+    let scene = Scene::new();
+    for message in ["a", "b", "c"] {
+        scene.happen(message).await;
+    }
+    scene.core.newest().wait_for(|newest| *newest == Seq(3)).await.unwrap();
+    let (mut hub, end) = scene.connect();
+    hub.greet(Resume::Oldest).await;
+    assert_eq!(hub.seqs().await, [1, 2, 3]);
+    hub.say(HubToNode::Ack { seq: Seq(1) }).await;
+    scene.happen("d").await;
+    assert_eq!(hub.seqs().await, [4]);
+    drop(hub);
+    let end = end.await.unwrap();
+    assert!(matches!(end, LinkError::Closed | LinkError::Io(_)), "{end}");
+
+    let (mut hub, _end) = scene.connect();
+    let hello = hub.hello().await;
+    assert_eq!((hello.epoch, hello.oldest, hello.newest), (Epoch(1), Seq(2), Seq(4)));
+    // The hub had kept more than its acknowledgements said.
+    hub.welcome(Resume::After(Seq(3))).await;
+    assert_eq!(hub.seqs().await, [4]);
+}
+
+#[tokio::test]
+async fn a_hub_that_does_not_acknowledge_gets_no_more_than_the_window() {
+    let scene = Scene::new();
+    let (mut hub, _end) = scene.connect();
+    hub.greet(Resume::Oldest).await;
+    let message = "x".repeat(4000);
+    for _ in 0..2000 {
+        scene.happen(&message).await;
+    }
+    scene.core.newest().wait_for(|newest| *newest == Seq(2000)).await.unwrap();
+    let mut last = 0;
+    // As long as less than the window is on its way, at least one more batch comes.
+    while (last as usize) * message.len() < WINDOW - (1 << 20) {
+        last = *hub.seqs().await.last().unwrap();
+    }
+    hub.say(HubToNode::Ping { nonce: 9 }).await;
+    loop {
+        match hub.reader.next().await.unwrap() {
+            NodeToHub::Pong { .. } => break,
+            NodeToHub::Records(list) => {
+                last = codec::decode_list::<NodeRecord>(&list).unwrap().last().unwrap().seq.0;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(last < 2000, "all of it was sent");
+    hub.ping().await;
+    hub.say(HubToNode::Ack { seq: Seq(last) }).await;
+    assert_eq!(hub.seqs().await[0], last + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_falls_silent_is_given_up() {
+    let scene = Scene::new();
+    let (mut hub, end) = scene.connect();
+    hub.greet(Resume::Oldest).await;
+    hub.ping().await;
+    assert!(matches!(end.await.unwrap(), LinkError::Silent(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_never_answers_is_given_up() {
+    let scene = Scene::new();
+    let (_hub, end) = scene.connect();
+    assert!(matches!(end.await.unwrap(), LinkError::Silent(_)));
+}
+
+#[tokio::test]
+async fn a_hub_that_would_make_the_node_forget_what_it_has_not_sent_is_left() {
+    let scene = Scene::new();
+    scene.happen("a").await;
+    scene.core.newest().wait_for(|newest| *newest == Seq(1)).await.unwrap();
+    let (mut hub, end) = scene.connect();
+    hub.greet(Resume::After(Seq(2))).await;
+    assert!(matches!(end.await.unwrap(), LinkError::Protocol(_)));
+
+    let (mut hub, end) = scene.connect();
+    hub.greet(Resume::Oldest).await;
+    hub.seqs().await;
+    hub.say(HubToNode::Ack { seq: Seq(2) }).await;
+    assert!(matches!(end.await.unwrap(), LinkError::Protocol(_)));
+    assert_eq!(scene.core.opening().await.unwrap().oldest, Seq(1), "it is still held");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_as_the_hub_words_it() {
+    let scene = Scene::new();
+    let (mut hub, end) = scene.connect();
+    hub.hello().await;
+    hub.say(HubToNode::Reject(Refusal::new(ErrorCode::NotPermitted, "no such node"))).await;
+    assert!(end.await.unwrap().to_string().contains("no such node"));
+}
+
+#[tokio::test]
+async fn a_message_out_of_place_ends_the_connection() {
+    let scene = Scene::new();
+    for wrong in [HubToNode::Resync, HubToNode::Ping { nonce: 1 }] {
+        let (mut hub, end) = scene.connect();
+        hub.hello().await;
+        hub.say(wrong).await;
+        assert!(matches!(end.await.unwrap(), LinkError::Protocol(_)));
+    }
+    let (mut hub, end) = scene.connect();
+    hub.greet(Resume::Oldest).await;
+    hub.welcome(Resume::Oldest).await;
+    assert!(matches!(end.await.unwrap(), LinkError::Protocol(_)));
+}
