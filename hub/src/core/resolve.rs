@@ -2,24 +2,21 @@
 
 use secmon_protocol::{
     ids::{NodeId, NodeName},
-    limits::clip,
+    limits::{MAX_NEAR, clip},
     message::{ErrorCode, Refusal, client::NodeDetail},
-    text::printable,
 };
 
 use super::{Core, Now, node::Node};
 
 /// Shortest prefix of an id that names a node, in characters.
 const MIN_PREFIX: usize = 4;
-/// Most names in an answer.
-const MAX_NEAR: usize = 5;
 /// Least likeness of a name that is offered, as strsim's normalized Damerau-Levenshtein has it.
 const LIKENESS: f64 = 0.4;
 
 impl Core {
     /// One node with its whole state, or what is known of one that is expected.
     pub(crate) fn get(&self, now: Now, node: &str) -> Result<NodeDetail, Refusal> {
-        match self.find(node) {
+        match self.find(now, node) {
             Ok(node) => Ok(node.detail()),
             Err(refusal) => self
                 .expected(now)
@@ -30,7 +27,7 @@ impl Core {
     }
 
     /// A node by its name, its id, or a prefix of its id that no other has.
-    pub(super) fn find(&self, wanted: &str) -> Result<&Node, Refusal> {
+    pub(super) fn find(&self, now: Now, wanted: &str) -> Result<&Node, Refusal> {
         let named = wanted.parse::<NodeName>().ok().and_then(|name| self.names.get(&name));
         if let Some(node) = named.and_then(|id| self.nodes.get(id)) {
             return Ok(node);
@@ -39,20 +36,20 @@ impl Core {
             return Ok(node);
         }
         if wanted.len() < MIN_PREFIX {
-            return Err(self.unknown(wanted));
+            return Err(self.unknown(now, wanted));
         }
         let lower = wanted.to_ascii_lowercase();
         let mut fitting = self.nodes.values().filter(|node| node.row.id.to_string().starts_with(&lower));
         match (fitting.next(), fitting.next()) {
             (Some(node), None) => Ok(node),
-            (None, _) => Err(self.unknown(wanted)),
+            (None, _) => Err(self.unknown(now, wanted)),
             (Some(first), Some(second)) => {
                 let near = [first, second].into_iter().chain(fitting).take(MAX_NEAR);
                 Err(Refusal {
                     code: ErrorCode::UnknownNode,
                     message: format!(
                         "several nodes have an id that begins with {}; give more of it, or the name",
-                        printable(clip(wanted))
+                        clip(wanted)
                     ),
                     near: near.map(|node| node.row.name.to_string()).collect(),
                 })
@@ -60,11 +57,12 @@ impl Core {
         }
     }
 
-    fn unknown(&self, wanted: &str) -> Refusal {
+    fn unknown(&self, now: Now, wanted: &str) -> Refusal {
+        let expected: Vec<_> = self.expected(now).map(|summary| summary.name).collect();
         Refusal {
             code: ErrorCode::UnknownNode,
-            message: format!("no node is called {}", printable(clip(wanted))),
-            near: near(wanted, self.names.keys().map(|name| name.as_str())),
+            message: format!("no node is called {}", clip(wanted)),
+            near: near(wanted, self.names.keys().chain(&expected).map(NodeName::as_str)),
         }
     }
 }

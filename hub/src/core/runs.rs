@@ -7,7 +7,6 @@ use secmon_protocol::{
     ids::{JobId, NodeId, RequestId},
     limits::{MAX_CHUNK, OUTPUT_WINDOW, chunk_cost, clip},
     message::{ErrorCode, Refusal, client::HubToClient, node::HubToNode},
-    text::printable,
 };
 
 use super::{ClientId, Core, Effect, Effects, Link, Now, resolve};
@@ -100,7 +99,7 @@ impl Core {
 
     /// The node that can run what is wished.
     fn able(&self, now: Now, wish: &RunRequest) -> Result<(NodeId, Link), Refusal> {
-        let node = match self.find(&wish.node) {
+        let node = match self.find(now, &wish.node) {
             Ok(node) => node,
             Err(refusal) => {
                 let Ok(expected) = self.get(now, &wish.node) else { return Err(refusal) };
@@ -118,12 +117,12 @@ impl Core {
         if labels().any(|label| label == wish.label) {
             return Ok((node.row.id, link));
         }
-        let asked = printable(clip(&wish.label));
+        let asked = clip(&wish.label);
         let message = if node.row.commands.is_empty() {
             format!("{name} offers no commands; name some in its allowlist")
         } else {
-            let offered = printable(clip(&labels().collect::<Vec<_>>().join(", ")));
-            format!("{name} has no command {asked}; it has: {offered}")
+            let offered = labels().collect::<Vec<_>>().join(", ");
+            format!("{name} has no command {asked}; it has: {}", clip(&offered))
         };
         Err(Refusal { code: ErrorCode::UnknownLabel, message, near: resolve::near(&wish.label, labels()) })
     }

@@ -100,9 +100,14 @@ pub(crate) async fn run(socket: Socket, shared: Arc<Shared>) {
         match accepted {
             Ok((stream, _)) => {
                 let task = shared.clone();
+                // SO_PEERCRED; a process of another namespace has no pid here.
+                let who = stream.peer_cred().map_or_else(
+                    |_| "a client".to_owned(),
+                    |cred| format!("uid {} pid {}", cred.uid(), cred.pid().unwrap_or_default()),
+                );
                 shared.tasks.spawn(async move {
                     let ending = Box::pin(serve(stream, &task)).await;
-                    task.report.ended(Peer::Client, "unix", &ending);
+                    task.report.ended(Peer::Client, &who, &ending);
                     drop(permit);
                 });
             }
