@@ -23,7 +23,7 @@ use secmon_protocol::{
     time::UnixNanos,
     token::JoinToken,
 };
-use tokio::{runtime::Builder, sync::oneshot, time::sleep};
+use tokio::{io::AsyncWriteExt as _, runtime::Builder, sync::oneshot, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -176,7 +176,9 @@ async fn watch(socket: &Path, name: &NodeName, json: bool) -> Result<std::conver
     let form = if json { Form::Json } else { Form::Text(cli::look()) };
     if let (Form::Text(look), Some(node)) = (&form, &node) {
         let text = render::show(node, now(), look);
-        tokio::io::AsyncWriteExt::write_all(&mut tokio::io::stdout(), format!("{text}\n").as_bytes()).await?;
+        let mut stdout = tokio::io::stdout();
+        stdout.write_all(format!("{text}\n").as_bytes()).await?;
+        stdout.flush().await?;
     }
     eprintln!("{}", hints(socket, name));
     cli::watch_lines(subscription, &[], &form, &mut tokio::io::stdout()).await

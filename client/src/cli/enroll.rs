@@ -1,6 +1,6 @@
 //! `enroll`: the one line to paste on a new server.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use jiff::SignedDuration;
@@ -71,7 +71,18 @@ pub(super) async fn enroll(args: &EnrollArgs, common: &Common) -> Result<u8, Fai
         render::duration(left.saturating_add(1_000_000_000)),
         if addresses.is_empty() { "no address: set hub.advertise".to_owned() } else { addresses.join(", ") }
     ));
+    if !made.addresses.is_empty() && made.addresses.iter().all(|address| is_loopback(address)) {
+        note("Only this machine can reach that; for other servers start the hub with --listen 0.0.0.0:7373.");
+    }
     Ok(0)
+}
+
+/// Whether `HOST:PORT` is this machine itself.
+fn is_loopback(address: &str) -> bool {
+    match address.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => address.starts_with("localhost:"),
+    }
 }
 
 fn local(at: secmon_protocol::time::UnixNanos) -> String {
@@ -81,6 +92,16 @@ fn local(at: secmon_protocol::time::UnixNanos) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_leads_nowhere_else_is_known() {
+        for address in ["127.0.0.1:7373", "[::1]:7373", "localhost:7373"] {
+            assert!(is_loopback(address), "{address}");
+        }
+        for address in ["10.0.0.1:7373", "localhost.example.org:7373", "[2001:db8::1]:7373"] {
+            assert!(!is_loopback(address), "{address}");
+        }
+    }
 
     #[test]
     fn durations_are_written_as_people_write_them() {
