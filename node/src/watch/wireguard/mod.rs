@@ -1,34 +1,42 @@
-//! WireGuard peers, over the Unix sockets that userspace implementations (wireguard-go) make. Directory and
-//! sockets are here; [`uapi`] reads an answer and [`schedule`] decides when and what, both pure.
+//! WireGuard peers, over the Unix sockets that userspace implementations (wireguard-go) make. When to look
+//! is decided here and in [`schedule`]; [`look`] finds the interfaces, [`socket`] asks one of them, [`uapi`]
+//! reads its answer, and [`links`] hears of interfaces of the kernel. `schedule` and `uapi` are pure.
 //!
-//! While no interface answers, only inotify wakes this watcher. Interfaces of the kernel cannot be read
-//! here: one that has no socket makes the facet unavailable.
+//! The sockets tell nothing on their own, so an interface that answers is asked again and again. While none
+//! does, only inotify and rtnetlink wake this watcher.
+//!
+//! One interface that cannot be read makes the whole facet unavailable, the peers of the others with it: a
+//! monitor that cannot see everything must not look as if it did. That holds for interfaces of the kernel,
+//! which cannot be read here. So that the facet does not flap, a socket has to fail twice in a row, and
+//! the reason given is that of the first interface by name. A machine that has neither a socket nor such an
+//! interface has no peers to see, and the facet is ready and empty.
 
+mod links;
+mod look;
 mod schedule;
 mod socket;
 mod uapi;
 
 use std::{
-    collections::BTreeSet,
-    fs, io,
+    io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use futures::future::join_all;
-use nix::unistd::geteuid;
 use secmon_protocol::{
     facet::Facet,
     time::UnixNanos,
     wireguard::{WgPeer, WgPeerKey},
 };
 use serde::Deserialize;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::{
-    schedule::{Peers, Reporter, until_next_look},
-    socket::Failure,
+    links::Links,
+    look::{Looker, Scope},
+    schedule::Reporter,
 };
 use super::{
     Observation, Observations,
@@ -45,8 +53,17 @@ const REFUSED_TRIES: u32 = 6;
 /// Before the first of these looks; doubled for each next one.
 const REFUSED_DELAY: Duration = Duration::from_millis(100);
 
-/// Most sockets in the directory; each is asked at the same time with a buffer of its own.
-const MAX_INTERFACES: usize = 256;
+/// After a look at which a socket failed for the first time: a daemon that ends while it answers fails,
+/// and is gone, or new, a moment later.
+const DOUBT_DELAY: Duration = Duration::from_millis(200);
+
+/// After the first word about a change of interfaces: more mostly follow, and one that goes is announced a
+/// moment before sysfs loses it. It keeps a machine on which they come and go all the time from looking all
+/// the time.
+const LINKS_DELAY: Duration = Duration::from_millis(250);
+
+/// Where the kernel lists network interfaces (sysfs(5)).
+const CLASS_NET: &str = "/sys/class/net";
 
 /// `[wireguard]` of the node's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -72,7 +89,8 @@ type WgFacet = Facet<WgPeerKey, WgPeer>;
 pub async fn watch(config: WireguardConfig, out: Observations, cancel: CancellationToken) {
     let work = async {
         if config.enabled {
-            run(&config, &out).await;
+            // Listening before looking: what happens between the two is seen by the next look.
+            run(&config, Path::new(CLASS_NET), Links::subscribe(), &out).await;
         } else {
             let _ = out.send(Observation::WgPeers(Facet::NotMonitored)).await;
         }
@@ -84,54 +102,97 @@ pub async fn watch(config: WireguardConfig, out: Observations, cancel: Cancellat
 }
 
 /// Ends only when nobody takes observations any more.
-async fn run(config: &WireguardConfig, out: &Observations) {
+async fn run(config: &WireguardConfig, class_net: &Path, mut links: Links, out: &Observations) {
+    let dir = &config.uapi_dir;
+    let mut looker = Looker::new(dir.clone(), class_net.to_owned());
     let mut reporter = Reporter::new(Duration::from_secs(config.counters_every));
     let mut refused_tries = 0;
+    let mut failed_before = false;
+    let mut scope = Scope::Everything;
     loop {
         let mut watching =
-            PathWatch::new(&config.uapi_dir, Expect::Directory).and_then(|mut w| w.arm().map(|()| w));
+            PathWatch::new(dir, Expect::Directory).and_then(|mut watch| watch.arm().map(|()| watch));
         loop {
-            let sight = look(&config.uapi_dir).await;
+            let sight = looker.look(scope).await;
             let seen = match &watching {
                 Ok(_) => sight.facet,
-                Err(error) => unwatchable(&config.uapi_dir, error),
+                Err(error) => unwatchable(dir, error),
             };
-            let refused = sight.refused && refused_tries < REFUSED_TRIES;
-            let mut next = sight.alive.then(|| {
-                let none = Peers::new();
-                let peers = if let Facet::Ready(peers) = &seen { peers } else { &none };
-                until_next_look(peers, wall_clock(), reporter.since_change(Instant::now()))
-            });
-            if refused {
-                let delay = REFUSED_DELAY * 2_u32.pow(refused_tries);
-                next = Some(next.map_or(delay, |n| n.min(delay)));
-                refused_tries += 1;
-            }
-            if let Some(news) = reporter.handle_seen(seen, Instant::now())
-                && out.send(Observation::WgPeers(news)).await.is_err()
-            {
-                return;
-            }
-            let Ok(watch) = &mut watching else { break };
-            let timer = async {
-                match next {
-                    Some(delay) => tokio::time::sleep(delay).await,
-                    None => std::future::pending().await,
+            let doubt = sight.failed && !failed_before && watching.is_ok();
+            failed_before = sight.failed;
+            let next = if doubt {
+                Some(DOUBT_DELAY)
+            } else {
+                if let Some(news) = reporter.handle_seen(seen, now())
+                    && out.send(Observation::WgPeers(news)).await.is_err()
+                {
+                    return;
                 }
+                sight.alive.then(|| reporter.until_next_look(wall_clock(), now()))
             };
-            let woken = tokio::select! {
-                changed = watch.changed() => Some(changed),
-                () = timer => None,
+            let next = if sight.refused && refused_tries < REFUSED_TRIES {
+                let delay = REFUSED_DELAY * 2_u32.pow(refused_tries);
+                refused_tries += 1;
+                Some(next.map_or(delay, |n| n.min(delay)))
+            } else {
+                next
             };
-            if let Some(changed) = woken {
-                refused_tries = 0;
-                if let Err(error) = changed.and_then(|()| watch.arm()) {
-                    watching = Err(error);
+            let Ok(watch) = &mut watching else { break };
+            scope = Scope::Everything;
+            match wait(watch, &mut links, next).await {
+                Woken::Directory(changed) => {
+                    refused_tries = 0;
+                    reporter.handle_stir(now());
+                    if let Err(error) = changed.and_then(|()| watch.arm()) {
+                        watching = Err(error);
+                    }
+                }
+                Woken::Timer if links.are_heard() => scope = Scope::Peers,
+                Woken::Timer | Woken::Links => {}
+            }
+        }
+        sleep(WATCH_RETRY).await;
+    }
+}
+
+/// What ended a wait.
+enum Woken {
+    /// The directory changed, or is no longer watched.
+    Directory(io::Result<()>),
+    /// Interfaces changed, a moment ago.
+    Links,
+    /// It was time.
+    Timer,
+}
+
+/// Waits until something happens or `next` has passed.
+async fn wait(watch: &mut PathWatch, links: &mut Links, next: Option<Duration>) -> Woken {
+    let mut at = next.map(|delay| Instant::now() + delay);
+    let mut moved = false;
+    loop {
+        let timer = async {
+            match at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = watch.changed() => return Woken::Directory(changed),
+            () = timer => return if moved { Woken::Links } else { Woken::Timer },
+            () = links.changed() => {
+                if !moved {
+                    moved = true;
+                    let soon = Instant::now() + LINKS_DELAY;
+                    at = Some(at.map_or(soon, |at| at.min(soon)));
                 }
             }
         }
-        tokio::time::sleep(WATCH_RETRY).await;
     }
+}
+
+/// The monotonic clock; tokio's, which a test can stop.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn wall_clock() -> UnixNanos {
@@ -146,96 +207,5 @@ fn unwatchable(path: &Path, error: &io::Error) -> WgFacet {
     )
 }
 
-/// What one look found.
-struct Sight {
-    facet: WgFacet,
-    /// Whether something is there to be asked again.
-    alive: bool,
-    /// Whether a socket refused the connection.
-    refused: bool,
-}
-
-impl Sight {
-    fn blind(reason: String, remedy: &str) -> Self {
-        Self { facet: Facet::unavailable(reason, remedy), alive: false, refused: false }
-    }
-}
-
-async fn look(dir: &Path) -> Sight {
-    let names = match interfaces(dir) {
-        Ok(names) if names.len() > MAX_INTERFACES => {
-            let reason = format!("{} holds more than {MAX_INTERFACES} sockets", dir.display());
-            return Sight::blind(reason, "remove the sockets of interfaces that are gone");
-        }
-        Ok(names) => names,
-        Err(e) => {
-            let reason = format!("cannot read {} as uid {}: {e}", dir.display(), geteuid());
-            return Sight::blind(reason, "run the node as root");
-        }
-    };
-    let answers =
-        join_all(names.iter().map(async |name| (name, socket::ask(&dir.join(format!("{name}.sock"))).await)))
-            .await;
-    let mut sight = Sight { facet: Facet::Pending, alive: false, refused: false };
-    let mut peers = Peers::new();
-    let mut failed = None;
-    for (name, answer) in answers {
-        match answer {
-            Ok(found) => {
-                sight.alive = true;
-                peers.extend(
-                    found
-                        .into_iter()
-                        .map(|(public_key, peer)| (WgPeerKey { interface: name.clone(), public_key }, peer)),
-                );
-            }
-            Err(Failure::Dead(e)) => {
-                debug!(interface = %name, error = %e, "nobody answers at this socket");
-                sight.refused |= e.kind() == io::ErrorKind::ConnectionRefused;
-            }
-            Err(e) => {
-                sight.alive = true;
-                failed = Some((format!("cannot read WireGuard interface {name}: {e}"), e.remedy()));
-            }
-        }
-    }
-    if let Some(kernel) = kernel_interfaces(Path::new("/sys/class/net")).difference(&names).next() {
-        failed.get_or_insert((
-            format!("{kernel} is a WireGuard interface of the kernel, which this version cannot read"),
-            "use wireguard-go for it, or set wireguard.enabled to false",
-        ));
-    }
-    sight.facet = match failed {
-        Some((reason, remedy)) => Facet::unavailable(reason, remedy),
-        None => Facet::Ready(peers),
-    };
-    sight
-}
-
-/// Names of the interfaces that have a socket; a missing directory has none.
-fn interfaces(dir: &Path) -> io::Result<BTreeSet<String>> {
-    let entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        other => other?,
-    };
-    let mut names = BTreeSet::new();
-    for entry in entries.take(4 * MAX_INTERFACES) {
-        if let Some(name) = entry?.file_name().to_str().and_then(|n| n.strip_suffix(".sock")) {
-            names.insert(name.to_owned());
-        }
-    }
-    Ok(names)
-}
-
-/// Interfaces of the kernel's own WireGuard: `DEVTYPE=wireguard` in their uevent file (sysfs).
-fn kernel_interfaces(class_net: &Path) -> BTreeSet<String> {
-    let Ok(entries) = fs::read_dir(class_net) else { return BTreeSet::new() };
-    entries
-        .flatten()
-        .filter(|entry| {
-            fs::read_to_string(entry.path().join("uevent"))
-                .is_ok_and(|uevent| uevent.lines().any(|line| line == "DEVTYPE=wireguard"))
-        })
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
-}
+#[cfg(test)]
+mod tests;

@@ -74,3 +74,7 @@ async fn exchange(path: &Path) -> Result<BTreeMap<WgPublicKey, WgPeer>, Failure>
     }
     Ok(reader.into_peers(wall_clock()))
 }
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

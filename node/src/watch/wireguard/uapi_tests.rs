@@ -32,6 +32,51 @@ fn a_refusal_is_an_error() {
     assert_eq!(Reader::default().feed(b"errno=13\n\n"), Err(UapiError::Errno(13)));
 }
 
+#[test]
+fn an_answer_without_end_is_cut_off() {
+    let line = format!("{}\n", "key_of_the_future=1".repeat(50));
+    let mut reader = Reader::default();
+    let fed = (0..2 * MAX_REPLY / line.len()).find_map(|_| reader.feed(line.as_bytes()).err());
+    assert_eq!(fed, Some(UapiError::ReplyTooLong));
+}
+
+#[test]
+fn endpoints_and_networks_come_in_every_form_of_the_daemons() {
+    for (given, read) in [
+        ("192.0.2.1:51820", Some("192.0.2.1:51820")),
+        ("[2001:db8::1]:1", Some("[2001:db8::1]:1")),
+        ("[fe80::1%eth0]:1", Some("[fe80::1]:1")),
+        ("[fe80::1%eth0:1", None),
+        ("192.0.2.1", None),
+        ("host:1", None),
+    ] {
+        assert_eq!(endpoint(given.as_bytes()), read.map(|text| text.parse().unwrap()), "{given}");
+    }
+    for (given, read) in [
+        ("10.0.0.0/8", Some("10.0.0.0/8")),
+        ("2001:0db8::/32", Some("2001:db8::/32")),
+        ("::/0", Some("::/0")),
+        ("10.0.0.0/33", None),
+        ("10.0.0.0", None),
+    ] {
+        assert_eq!(network(given.as_bytes()).as_deref(), read, "{given}");
+    }
+}
+
+#[test]
+fn lines_that_make_no_sense_are_errors_that_name_the_line() {
+    let key = &PEER[PEER.find("public_key").unwrap()..][..76];
+    for (text, error) in [
+        ("nonsense\n".to_owned(), UapiError::Line(1)),
+        ("listen_port=1\nrx_bytes=1\n".to_owned(), UapiError::NoPeer(2)),
+        ("public_key=11\n".to_owned(), UapiError::Value { line: 1, key: "public_key" }),
+        (format!("{key}rx_bytes=-1\n"), UapiError::Value { line: 2, key: "rx_bytes" }),
+        ("errno=x\n".to_owned(), UapiError::Value { line: 1, key: "errno" }),
+    ] {
+        assert_eq!(Reader::default().feed(text.as_bytes()), Err(error), "{text:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
