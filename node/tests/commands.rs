@@ -1,4 +1,5 @@
 //! Commands, run for real: streams, credit, and that nothing of a command outlives it.
+#![expect(clippy::unwrap_used, reason = "clippy takes only the bodies of #[test] functions for tests")]
 
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 

@@ -204,7 +204,7 @@ mod tests {
     fn a_batch_ends_at_its_target_but_has_at_least_one_record() {
         let mut outbox = Outbox::new(1 << 20);
         for _ in 0..4 {
-            let _ = outbox.append(event(100), NOW);
+            let _ = outbox.append(event(170), NOW);
         }
         assert_eq!(outbox.batch(Seq(0), 1).unwrap().last, Seq(1));
         assert_eq!(outbox.batch(Seq(1), 500).unwrap().last, Seq(3));
