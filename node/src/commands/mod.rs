@@ -1,4 +1,4 @@
-//! Commands on this node: the [`allowlist`] says which there are, [`process`] runs one to its end, and
+//! Commands on this node: the [`allowlist`] says which there are, `process` runs one to its end, and
 //! [`Runs`] holds those of one connection. What the hub sends is a label and nothing else: no argument, no
 //! environment and no path of the hub's ever reaches a process.
 

@@ -1,6 +1,6 @@
 //! The auth log watcher: picks where the auth log is read from, reads it, and says where.
 //!
-//! [`parse`] is the pure reader of lines; [`journal`] and [`file`] are the two sources. This module only
+//! [`parse`] is the pure reader of lines; `journal` and `file` are the two sources. This module only
 //! chooses between them and moves from one to the other.
 
 mod file;

@@ -1,7 +1,7 @@
 //! Who is logged in, by utmp(5): the file is read whole when inotify says that it changed, and the sessions
 //! are reported whole when they differ from what was reported last.
 //!
-//! [`utmp`] makes sessions of bytes and is pure; the file, the processes and the waiting are here.
+//! `utmp` makes sessions of bytes and is pure; the file, the processes and the waiting are here.
 //!
 //! There is no polling, so a session whose leader dies without a logout record (a killed sshd) goes when
 //! the file is next written.

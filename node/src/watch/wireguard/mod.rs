@@ -1,6 +1,6 @@
 //! WireGuard peers, over the Unix sockets that userspace implementations (wireguard-go) make. When to look
-//! is decided here and in [`schedule`]; [`look`] finds the interfaces, [`socket`] asks one of them, [`uapi`]
-//! reads its answer, and [`links`] hears of interfaces of the kernel. `schedule` and `uapi` are pure.
+//! is decided here and in `schedule`; `look` finds the interfaces, `socket` asks one of them, `uapi`
+//! reads its answer, and `links` hears of interfaces of the kernel. `schedule` and `uapi` are pure.
 //!
 //! The sockets tell nothing on their own, so an interface that answers is asked again and again. While none
 //! does, only inotify and rtnetlink wake this watcher.

@@ -1,7 +1,7 @@
 //! The auth log parser: one line in, at most one event out. Pure: no clock, no files, no runtime.
 //!
-//! A line passes three tables. [`frame`] takes off what the logger wrote before the message; the program
-//! picks a table of [`shape::Shape`]s; the first shape that fits reads the message. A new shape is one
+//! A line passes three tables. `frame` takes off what the logger wrote before the message; the program
+//! picks a table of `shape::Shape`s; the first shape that fits reads the message. A new shape is one
 //! entry, with a real line as its example, which the tests read through the whole parser.
 //!
 //! **One attempt, one event.** One login makes several programs and modules write lines; each kind of
