@@ -509,7 +509,8 @@ fn a_node_that_cannot_see_never_looks_like_one_that_sees_nobody() {
     Address    10.0.0.1:4000
 
     SESSIONS
-    unavailable: no utmp file at /run/utmp; start systemd-logind
+    unavailable: no utmp file at /run/utmp
+    what helps: start systemd-logind
 
     WIREGUARD PEERS
     none

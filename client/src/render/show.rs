@@ -17,7 +17,6 @@ use super::{
     list::{presence, status_word, warnings},
     table::table,
     units::timeout,
-    why,
 };
 
 /// Terminals narrower than this show only the beginning of a public key.
@@ -94,8 +93,11 @@ fn ready(out: &mut String, node: &NodeDetail, facet: FacetId, name: &str, look: 
     let word = match status {
         Some(FacetStatus::Ready) => return true,
         Some(FacetStatus::Unavailable(u)) => {
-            out.push_str(&look.warn(&format!("unavailable: {}", why(&u.reason, &u.remedy))));
+            out.push_str(&look.warn(&format!("unavailable: {}", printable(&u.reason))));
             out.push('\n');
+            if !u.remedy.is_empty() {
+                out.push_str(&format!("what helps: {}\n", printable(&u.remedy)));
+            }
             return false;
         }
         None if matches!(node.summary.presence, Presence::Expected { .. }) => "not known yet",

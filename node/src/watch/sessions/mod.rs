@@ -102,8 +102,8 @@ fn look(path: &Path, processes: &impl Processes) -> Facet<String, Session> {
         Err(Unreadable::Io(e)) if e.kind() == io::ErrorKind::NotFound => {
             return Facet::unavailable(
                 format!("no utmp file at {shown}: this system does not record logins there"),
-                "set sessions.utmp to where this system keeps its utmp file; a system that has none \
-                 needs a node that reads systemd-logind",
+                "set sessions.utmp to where this system keeps its utmp file; where it keeps none, logins are seen \
+                 by the auth log alone, because this version does not read systemd-logind",
             );
         }
         Err(Unreadable::Io(e)) if e.kind() == io::ErrorKind::PermissionDenied => {
