@@ -125,6 +125,9 @@ impl StateDir {
         let ca_set: Vec<_> = CertificateDer::pem_file_iter(self.path.join("ca.crt"))
             .and_then(Iterator::collect)
             .map_err(|_| pem("ca.crt"))?;
+        if ca_set.is_empty() {
+            return Err(pem("ca.crt"));
+        }
         Ok(Some(Identity { node, name: saved.name, addresses: saved.addresses, certificate, key, ca_set }))
     }
 
@@ -173,4 +176,64 @@ fn pem(label: &str, der: &[u8]) -> String {
         out.push('\n');
     }
     out + &format!("-----END {label}-----\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn identity() -> Identity {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::default().self_signed(&key).unwrap().der().clone().into_owned();
+        Identity {
+            node: NodeId([7; 16]),
+            name: "web-1".parse().unwrap(),
+            addresses: vec!["192.0.2.1:7373".to_owned()],
+            certificate: certificate.clone(),
+            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            ca_set: vec![certificate.clone(), certificate],
+        }
+    }
+
+    #[test]
+    fn papers_that_were_saved_are_read_back_and_only_their_owner_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("node")).unwrap();
+        assert!(state.identity().unwrap().is_none());
+        let saved = identity();
+        state.save(&saved).unwrap();
+        let read = state.identity().unwrap().unwrap();
+        assert_eq!((read.node, &read.name, &read.addresses), (saved.node, &saved.name, &saved.addresses));
+        assert_eq!((read.certificate, read.ca_set), (saved.certificate, saved.ca_set));
+        assert_eq!(read.key.secret_der(), saved.key.secret_der());
+        for entry in fs::read_dir(state.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+        }
+        assert_eq!(fs::metadata(state.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn damaged_papers_are_named_and_never_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        for name in ["node.toml", "node.key", "node.crt", "ca.crt"] {
+            state.save(&identity()).unwrap();
+            fs::write(dir.path().join(name), "\0garbage").unwrap();
+            let error = state.identity().err().expect(name).to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_has_one_node_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateDir::open(dir.path()).unwrap();
+        assert!(matches!(StateDir::open(dir.path()), Err(IdentityError::Locked { .. })));
+        drop(first);
+        assert!(StateDir::open(dir.path()).is_ok());
+    }
 }
