@@ -85,7 +85,7 @@ impl Scene {
     async fn first_pid(&mut self) -> Pid {
         self.started().await;
         let (_, line) = self.output().await;
-        Pid::from_raw(std::str::from_utf8(&line).unwrap().trim().parse().unwrap())
+        Pid::from_raw(std::str::from_utf8(&line).unwrap().lines().next().unwrap().parse().unwrap())
     }
 }
 
@@ -155,6 +155,58 @@ async fn what_a_command_leaves_behind_with_its_pipes_is_ended() {
     let left = scene.first_pid().await;
     assert_eq!(scene.finish().await.2, RunEnd::Exited(5));
     gone(left).await;
+}
+
+#[tokio::test]
+async fn output_whose_way_is_blocked_is_waited_for_and_not_taken_for_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let mut scene = shell(&format!("echo $$ > {}; echo hello", file.display()));
+    // The queue holds four messages; these fill it.
+    for job in 0..4 {
+        scene.runs.start(&scene.commands, JobId(100 + job), "no such label", 1).unwrap();
+    }
+    scene.start(OUTPUT_WINDOW);
+    let leader = async {
+        loop {
+            let pid = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+            match pid.map(Pid::from_raw) {
+                Some(pid) if is_gone(pid) => return,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, leader).await.expect("the leader to end");
+    tokio::time::pause();
+    for _ in 0..100 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+    }
+    tokio::time::resume();
+    for _ in 0..4 {
+        assert!(matches!(scene.next().await, NodeToHub::Exit { end: RunEnd::Failed { .. }, .. }));
+    }
+    let (stdout, _, end) = scene.finish().await;
+    assert_eq!((stdout.as_slice(), end), (b"hello\n".as_slice(), RunEnd::Exited(0)));
+}
+
+#[tokio::test]
+async fn a_process_that_leaves_the_group_is_not_waited_for() {
+    let mut scene = shell("setsid sh -c 'echo $$; while :; do echo x; sleep 0.01; done' & wait");
+    scene.start(OUTPUT_WINDOW);
+    let escaped = scene.first_pid().await;
+    scene.runs.cancel(JOB);
+    assert_eq!(scene.finish().await.2, RunEnd::Cancelled);
+    // Whether it left in time or was ended with the group: nothing of it may stay behind the test.
+    let _ = nix::sys::signal::killpg(escaped, nix::sys::signal::Signal::SIGKILL);
+    gone(escaped).await;
+}
+
+#[tokio::test]
+async fn a_hub_that_asks_on_without_reading_is_left() {
+    let mut scene = shell("true");
+    let refused = (0..1000).find(|n| scene.runs.start(&scene.commands, JobId(*n), "nothing", 1).is_err());
+    assert!(refused.is_some());
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 /// What a shell would act upon, outside of quotes.
-const OPERATORS: &str = "|&;<>()$`";
+const OPERATORS: &str = "|&;<>()$`*?[~";
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,36 +97,45 @@ impl Allowlist {
         };
         list.stamp = stamp(&list.path);
         list.read();
+        list.tell();
         list
     }
 
     /// Reads the file again if it has changed; true when what may run has.
     pub fn refresh(&mut self) -> bool {
         let stamp = stamp(&self.path);
-        if stamp == self.stamp {
+        // What is refused may be mended by a change elsewhere, of a folder's mode for one.
+        if stamp == self.stamp && self.entries.is_ok() {
             return false;
         }
         self.stamp = stamp;
         let before = std::mem::replace(&mut self.entries, Ok(Entries::new()));
         self.read();
-        before != self.entries
+        let changed = before != self.entries;
+        if changed {
+            self.tell();
+        }
+        changed
     }
 
     fn read(&mut self) {
-        let path = self.path.display();
         self.entries = match load(&self.path) {
-            Ok(entries) => {
-                tracing::info!(%path, commands = entries.len(), "the allowlist was read");
-                Ok(entries)
-            }
             Err(AllowlistError::Io(e)) if e.kind() == io::ErrorKind::NotFound && !self.named => {
                 Ok(Entries::new())
             }
-            Err(error) => {
-                tracing::error!(%path, %error, "no command may run: the allowlist is refused");
-                Err(format!("the allowlist {path} is refused: {error}"))
+            other => {
+                other.map_err(|error| format!("the allowlist {} is refused: {error}", self.path.display()))
             }
         };
+    }
+
+    fn tell(&self) {
+        match &self.entries {
+            Ok(entries) => {
+                tracing::info!(path = %self.path.display(), commands = entries.len(), "the allowlist was read");
+            }
+            Err(error) => tracing::error!(%error, "no command may run"),
+        }
     }
 
     /// What it allows, for the hub: what a command runs stays here.
@@ -323,6 +332,14 @@ fn check(label: &str, entry: &Entry) -> Result<(), String> {
     let program = entry.argv.first().map_or("", String::as_str);
     if program.is_empty() {
         return Err("it names no program".to_owned());
+    }
+    if program.starts_with(['{', '[']) {
+        return Err(
+            "this looks like TOML, whose first line here must be a table, [commands.LABEL]".to_owned()
+        );
+    }
+    if program.contains('=') {
+        return Err(format!("{program:?} is no program, and a command's environment cannot be set here"));
     }
     if program.contains('/') && !program.starts_with('/') {
         return Err(format!("{program:?} must be an absolute path or a plain name"));

@@ -35,9 +35,17 @@ fn a_command_may_run_as_long_as_its_entry_says() {
 
 #[test]
 fn what_only_a_shell_would_understand_is_refused_and_not_passed_on() {
-    for line in
-        ["a=ls | wc", "a=ls;id", "a=ls > /x", "a=echo $HOME", "a=echo \"$HOME\"", "a=x && y", "a=echo `id`"]
-    {
+    for line in [
+        "a=ls | wc",
+        "a=ls;id",
+        "a=ls > /x",
+        "a=echo $HOME",
+        "a=echo \"$HOME\"",
+        "a=x && y",
+        "a=echo `id`",
+        "a=ls *.log",
+        "a=ls ~",
+    ] {
         assert!(error(line).contains("without a shell"), "{line}");
     }
     assert_eq!(parse(r"a=echo 'a | b' \$x").unwrap()["a"].argv, ["echo", "a | b", "$x"]);
@@ -50,6 +58,8 @@ fn a_file_with_anything_that_is_not_understood_is_refused_whole() {
     assert!(error("a=echo 'x\n").contains("quote"));
     assert!(error("a=\n").contains("no program"));
     assert!(error("a=bin/id\n").contains("absolute"));
+    assert!(error("a=LANG=C id\n").contains("environment"));
+    assert!(error("commands.a = { run = \"id\" }\n").contains("TOML"));
     assert!(error("-a=id\n").contains("label"));
     assert!(error("[commands.a]\nrun = ['id']\nuser = 'nobody'\n").contains("user"));
     assert!(error("[commands.a]\nrun = []\n").contains("no program"));
@@ -87,4 +97,17 @@ fn a_changed_file_counts_at_once_and_a_refused_one_allows_nothing() {
     assert!(list.refresh(), "a change of the mode is a change");
     assert_eq!(list.find("b").unwrap_err().0, RunFailure::Refused);
     assert!(list.infos().is_empty());
+}
+
+#[test]
+fn a_mended_folder_is_enough_to_be_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(&dir, "a=id\n");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut list = Allowlist::open(Some(&path));
+    assert_eq!(list.find("a").unwrap_err().0, RunFailure::Refused);
+    assert!(!list.refresh());
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(list.refresh());
+    assert!(list.find("a").is_ok());
 }

@@ -29,6 +29,9 @@ use allowlist::Allowlist;
 /// Commands that run side by side on one node. Each may hold two chunks of output and two pipes.
 pub const MAX_RUNS: usize = 16;
 
+/// Answers "no" that may wait for the hub to read them. A hub that asks on without reading is not a hub.
+const MAX_REFUSALS: usize = 64;
+
 /// `[commands]` of the node's configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -69,6 +72,7 @@ impl Commands {
         Runs {
             jobs: HashMap::new(),
             out,
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             tasks: self.tasks.clone(),
             lost: lost.clone(),
             _guard: lost.drop_guard(),
@@ -87,6 +91,7 @@ impl Commands {
 pub struct Runs {
     jobs: HashMap<JobId, Handle>,
     out: mpsc::Sender<NodeToHub>,
+    refusals: Arc<Semaphore>,
     tasks: TaskTracker,
     lost: CancellationToken,
     _guard: DropGuard,
@@ -105,6 +110,9 @@ pub enum RunsError {
     /// Two runs of one number.
     #[error("a second run with the number of one that has not ended")]
     Twice,
+    /// Refused runs whose answers it does not read.
+    #[error("more than {MAX_REFUSALS} refused runs whose answers it has not read")]
+    Flood,
     /// More credit than there is to grant.
     #[error("more than {OUTPUT_WINDOW} bytes of credit for one run")]
     Credit,
@@ -141,8 +149,10 @@ impl Runs {
             Ok(entry) => entry.clone(),
             Err((why, message)) => {
                 // In a task: the queue may be full, and the link must go on reading.
+                let permit = Arc::clone(&self.refusals).try_acquire_owned().map_err(|_| RunsError::Flood)?;
                 self.tasks.spawn(async move {
                     let _ = out.send(NodeToHub::Exit { job, end: RunEnd::Failed { why, message } }).await;
+                    drop(permit);
                 });
                 return Ok(());
             }

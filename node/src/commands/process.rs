@@ -9,6 +9,7 @@ use std::{
     os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -30,7 +31,7 @@ use std::os::unix::process::CommandExt as _;
 use tokio::{
     net::unix::pipe,
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, mpsc, watch},
+    sync::{Notify, Semaphore, mpsc},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -44,13 +45,17 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long a pipe may stay silent after the leader's end before the rest of its group, which holds it
 /// open, is ended.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long a pipe that somebody outside of the dead group still holds may take to show that it is empty.
+const LAST_LOOK: Duration = Duration::from_millis(100);
+/// Most bytes that a pipe can hold (`/proc/sys/fs/pipe-max-size`, pipe(7)): no more can be left of the group.
+const MAX_PIPE: usize = 1 << 20;
 /// Credit without which nothing can be sent.
 const LEAST: usize = MIN_CHUNK_COST as usize;
-/// For what is left in the pipes after KILL.
+/// For what is left in the pipes when nobody waits for it, and for the leader to go after KILL.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// Runs `entry` to its end; every byte that it printed is in `out` before this returns, unless nobody
-/// takes it any more. Ends within about three seconds of `cancel`.
+/// Runs `entry` to its end; every byte that its group printed is in `out` before this returns, unless it was
+/// cancelled. Ends within about four seconds of `cancel`.
 pub(super) async fn run(
     entry: &Entry,
     job: JobId,
@@ -77,37 +82,37 @@ async fn try_run(
 ) -> io::Result<RunEnd> {
     let deadline = Instant::now() + entry.timeout;
     let mut group = Group::spawn(&entry.argv)?;
-    let _ = out.send(NodeToHub::Started { job, pid: group.child.id() }).await;
+    let started = out.send(NodeToHub::Started { job, pid: group.child.id() });
     let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
-    let (heard, mut hearing) = watch::channel(Instant::now());
-    let pump = |stream, pipe: Option<OwnedFd>| Pump { job, stream, pipe, out, credit, heard: &heard }.run();
-    let pumps = futures::future::join(
+    let flow = Flow::default();
+    let pump = |stream, pipe: Option<OwnedFd>| Pump { job, stream, pipe, out, credit, flow: &flow }.run();
+    let both = futures::future::join(
         pump(OutputStream::Stdout, stdout.map(OwnedFd::from)),
         pump(OutputStream::Stderr, stderr.map(OwnedFd::from)),
     );
+    let pumps = async {
+        // Nobody may be left to hear it; then the end comes by `cancel`.
+        let _ = flow.deliver(started).await;
+        both.await;
+    };
     tokio::pin!(pumps);
     let mut drained = false;
 
     let mut reason = None;
     loop {
         tokio::select! {
-            _ = &mut pumps, if !drained => drained = true,
+            () = &mut pumps, if !drained => drained = true,
             () = group.exited() => break,
             () = sleep_until(deadline) => { reason = Some(RunEnd::TimedOut); break }
             () = cancel.cancelled() => { reason = Some(RunEnd::Cancelled); break }
         }
     }
-    let mut quiet_since = Instant::now();
-    while reason.is_none() && !drained {
+    // The leader has ended by itself, but something holds its pipes: it may have more to say.
+    if reason.is_none() && !drained {
         tokio::select! {
-            _ = &mut pumps => drained = true,
-            // Output that waits for credit is not silence.
-            () = sleep_until(quiet_since + QUIET) => match credit.available_permits() {
-                ..LEAST => quiet_since = Instant::now(),
-                _ => break,
-            },
-            Ok(()) = hearing.changed() => quiet_since = *hearing.borrow_and_update(),
-            () = sleep_until(deadline) => reason = Some(RunEnd::TimedOut),
+            () = &mut pumps => drained = true,
+            () = flow.silence() => tracing::info!(job = job.0, "what the command left behind is silent and is ended"),
+            () = sleep_until(deadline) => {}
             () = cancel.cancelled() => reason = Some(RunEnd::Cancelled),
         }
     }
@@ -123,10 +128,18 @@ async fn try_run(
         };
         let _ = timeout(GRACE, ended).await;
         group.signal(Signal::SIGKILL);
+        // What was printed is delivered, however long its reader takes; only a reader that cancels, or is gone,
+        // does without it. A process that has left the group and holds the pipe is not waited for.
+        flow.ending.cancel();
+        if !drained && reason != Some(RunEnd::Cancelled) {
+            tokio::select! {
+                () = &mut pumps => drained = true,
+                () = cancel.cancelled() => reason = Some(RunEnd::Cancelled),
+            }
+        }
         if !drained {
             let _ = timeout(DRAIN, &mut pumps).await;
         }
-        // Nothing outlives KILL but a process in uninterruptible sleep; that one is left to be reaped later.
         let _ = timeout(DRAIN, group.exited()).await;
     }
     let status = group.reap()?;
@@ -134,6 +147,39 @@ async fn try_run(
         (Some(code), _) => RunEnd::Exited(code),
         (None, signal) => RunEnd::Signalled(signal.unwrap_or_default()),
     }))
+}
+
+/// How the two pumps of a run are doing.
+#[derive(Debug, Default)]
+struct Flow {
+    /// Pumps that hold output which is on its way to the hub.
+    delivering: AtomicUsize,
+    /// Counts what was delivered.
+    delivered: Notify,
+    /// The group is dead: what is in the pipes now is all that is still wanted.
+    ending: CancellationToken,
+}
+
+impl Flow {
+    /// Counts a delivery while it is under way.
+    async fn deliver<T>(&self, delivery: impl Future<Output = T>) -> T {
+        self.delivering.fetch_add(1, Relaxed);
+        let result = delivery.await;
+        self.delivering.fetch_sub(1, Relaxed);
+        self.delivered.notify_one();
+        result
+    }
+
+    /// Waits until nothing has come out of the pipes for [`QUIET`]. Output that waits for credit or for the
+    /// link is not silence.
+    async fn silence(&self) {
+        loop {
+            match timeout(QUIET, self.delivered.notified()).await {
+                Err(_) if self.delivering.load(Relaxed) == 0 => return,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// A leader and its process group, whose number is the leader's pid.
@@ -200,7 +246,7 @@ struct Pump<'a> {
     pipe: Option<OwnedFd>,
     out: &'a mpsc::Sender<NodeToHub>,
     credit: &'a Semaphore,
-    heard: &'a watch::Sender<Instant>,
+    flow: &'a Flow,
 }
 
 impl Pump<'_> {
@@ -214,8 +260,19 @@ impl Pump<'_> {
     async fn carry(&self) -> io::Result<()> {
         let Some(pipe) = &self.pipe else { return Ok(()) };
         let pipe = pipe::Receiver::from_owned_fd(pipe.try_clone()?)?;
-        loop {
-            pipe.readable().await?;
+        let mut left = MAX_PIPE;
+        while left > 0 {
+            if self.flow.ending.is_cancelled() {
+                // A pipe without writers is readable at once: its end can be read.
+                let Ok(ready) = timeout(LAST_LOOK, pipe.readable()).await else { return Ok(()) };
+                ready?;
+            } else {
+                tokio::select! {
+                    biased;
+                    ready = pipe.readable() => ready?,
+                    () = self.flow.ending.cancelled() => continue,
+                }
+            }
             // One chunk is read ahead of its credit: else a stream without credit could not be seen to end.
             let mut data = BytesMut::zeroed(MAX_CHUNK);
             let read = match pipe.try_read(&mut data) {
@@ -223,26 +280,37 @@ impl Pump<'_> {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                 other => other?,
             };
-            self.heard.send_replace(Instant::now());
+            if self.flow.ending.is_cancelled() {
+                left = left.saturating_sub(read);
+            }
             // A copy, so that a small chunk does not keep 64 KiB alive in the queue.
-            let mut data = Bytes::copy_from_slice(&data[..read]);
-            while !data.is_empty() {
-                let Ok(least) = self.credit.acquire_many(MIN_CHUNK_COST).await else { return Ok(()) };
-                least.forget();
-                let more = self.credit.available_permits().min(data.len().saturating_sub(LEAST));
-                let more = match self.credit.try_acquire_many(u32::try_from(more).unwrap_or(0)) {
-                    Ok(permit) => {
-                        permit.forget();
-                        more
-                    }
-                    Err(_) => 0,
-                };
-                let data = data.split_to(data.len().min(LEAST + more));
-                let message = NodeToHub::Output { job: self.job, stream: self.stream, data };
-                if self.out.send(message).await.is_err() {
-                    return Ok(());
-                }
+            let data = Bytes::copy_from_slice(&data[..read]);
+            if !self.flow.deliver(self.send(data)).await {
+                return Ok(());
             }
         }
+        Ok(())
+    }
+
+    /// False when nobody takes it any more.
+    async fn send(&self, mut data: Bytes) -> bool {
+        while !data.is_empty() {
+            let Ok(least) = self.credit.acquire_many(MIN_CHUNK_COST).await else { return false };
+            least.forget();
+            let more = self.credit.available_permits().min(data.len().saturating_sub(LEAST));
+            let more = match self.credit.try_acquire_many(u32::try_from(more).unwrap_or(0)) {
+                Ok(permit) => {
+                    permit.forget();
+                    more
+                }
+                Err(_) => 0,
+            };
+            let data = data.split_to(data.len().min(LEAST + more));
+            let message = NodeToHub::Output { job: self.job, stream: self.stream, data };
+            if self.out.send(message).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 }
