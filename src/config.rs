@@ -2,7 +2,9 @@
 //! has a default, and a key that nobody knows is an error.
 
 use std::{
-    env, fs, io,
+    env,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +14,7 @@ use serde::Deserialize;
 /// Read when it is there and no other is named.
 pub(crate) const DEFAULT_PATH: &str = "/etc/secmon/secmon.toml";
 /// Largest file, in bytes.
-const MAX_FILE: usize = 1 << 20;
+const MAX_FILE: u64 = 1 << 20;
 /// Names that differ by more are not taken for a slip (Jaro-Winkler, 1 is equal).
 const NEAR: f64 = 0.75;
 
@@ -73,11 +75,13 @@ impl Config {
     pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let file = path.unwrap_or(Path::new(DEFAULT_PATH));
         let failed = |source| ConfigError::Read { path: file.to_owned(), source };
-        let text = match fs::read_to_string(file) {
+        let mut text = String::new();
+        let read = File::open(file).and_then(|f| f.take(MAX_FILE + 1).read_to_string(&mut text));
+        match read {
             Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_none() => return Ok(Self::default()),
             other => other.map_err(failed)?,
         };
-        if text.len() > MAX_FILE {
+        if text.len() as u64 > MAX_FILE {
             return Err(failed(io::Error::other("it is over 1 MiB")));
         }
         toml::from_str(&text).map_err(|error| {
@@ -151,6 +155,8 @@ fn folder(name: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

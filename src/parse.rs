@@ -75,11 +75,22 @@ enum Broken {
     Output(io::Error),
 }
 
-fn lines(mut input: impl BufRead, out: &mut impl Write, json: bool) -> Result<Counts, Broken> {
+fn lines(
+    mut input: BufReader<Box<dyn io::Read>>,
+    out: &mut impl Write,
+    json: bool,
+) -> Result<Counts, Broken> {
     let context = Context::new(Timestamp::now(), TimeZone::system());
     let look = cli::look();
     let (mut counts, mut line, mut day) = (Counts::default(), Vec::new(), None);
-    while next_line(&mut input, &mut line).map_err(Broken::Input)? {
+    loop {
+        // On a live pipe nothing may be held back while the next line is awaited.
+        if input.buffer().is_empty() {
+            out.flush().map_err(Broken::Output)?;
+        }
+        if !next_line(&mut input, &mut line).map_err(Broken::Input)? {
+            break;
+        }
         counts.lines += 1;
         let event = match parse_line(&line, &context) {
             Parsed::Known => {

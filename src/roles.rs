@@ -218,6 +218,7 @@ Examples:
     pub(crate) fn node_failed(error: NodeError) -> Failed {
         let code = match &error {
             NodeError::Join(JoinError::Unreachable(_)) => 3,
+            NodeError::Hub(_) => 2,
             _ => 1,
         };
         (error, code).into()

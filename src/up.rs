@@ -2,7 +2,7 @@
 //! for one machine; everything is made on the first run.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -19,7 +19,7 @@ use secmon_node::identity::StateDir;
 use secmon_protocol::{
     facet::FacetStatus,
     ids::NodeName,
-    message::client::{Filter, From as StartFrom, NodeDetail, Presence},
+    message::client::{FacetSummary, Filter, From as StartFrom, NodeDetail, Presence},
     time::UnixNanos,
     token::JoinToken,
 };
@@ -97,17 +97,15 @@ async fn together(
     cancel: CancellationToken,
 ) -> Result<(), Failed> {
     let (name, token) = name_and_token(&hub, node_dir).await?;
-    let port = hub.address().port();
-    if hub.address().ip().is_loopback() || hub.address().ip().is_unspecified() {
-        // The port is another one each time; the one in the node's papers is of the first start.
-        config.node.hub = Some(SocketAddr::new([127, 0, 0, 1].into(), port).to_string());
-    }
+    // Whatever its papers say: the port may be another one each time.
+    config.node.hub = Some(reachable(hub.address()).to_string());
     let socket = hub.socket().to_owned();
-    let stop = cancel.child_token();
-    let mut hub = tokio::spawn(hub.run(stop.clone()));
+    // Two tokens, so that the node says goodbye while the hub still listens.
+    let (stop_hub, stop_node) = (CancellationToken::new(), CancellationToken::new());
+    let mut hub = tokio::spawn(hub.run(stop_hub.clone()));
     let (ended, mut node) = oneshot::channel();
     let node_config = roles::node_config(config, node_dir.to_owned(), token);
-    let node_stop = stop.clone();
+    let node_stop = stop_node.clone();
     // A thread of its own: the node's tasks are made for one.
     let thread = thread::Builder::new().name("node".to_owned()).spawn(move || {
         let result = match Builder::new_current_thread().enable_all().build() {
@@ -119,21 +117,33 @@ async fn together(
         let _ = ended.send(result);
     })?;
     let result = tokio::select! {
+        biased;
         () = cancel.cancelled() => Ok(()),
         ended = &mut hub => flatten(ended),
-        ended = &mut node => ended.unwrap_or(Ok(())),
+        ended = &mut node => ended.unwrap_or_else(|_| Err(Failed("the node has failed".to_owned(), 1))),
         Err(failure) = watch(&socket, &name, json) => match failure {
             Failure::Closed => Ok(()),
             failure => Err(Failed(failure.to_string(), failure.exit_code())),
         },
     };
-    stop.cancel();
+    stop_node.cancel();
+    // It ends within the time that its commands get to end.
+    let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+    stop_hub.cancel();
     if !hub.is_finished() {
         let _ = hub.await;
     }
-    // It ends within the time that its commands get to end.
-    let _ = thread.join();
     result
+}
+
+/// Where this machine reaches itself.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 fn flatten(ended: Result<Result<(), secmon_hub::HubError>, tokio::task::JoinError>) -> Result<(), Failed> {
@@ -170,12 +180,13 @@ fn host_name() -> NodeName {
 /// Shows this machine as it is, says how to go on, and then prints events.
 async fn watch(socket: &Path, name: &NodeName, json: bool) -> Result<std::convert::Infallible, Failure> {
     let client = Client::connect(socket, concat!("secmon ", env!("CARGO_PKG_VERSION"))).await?;
-    let node = ready(&client, name).await?;
-    // Before the state is shown, so that nothing between the two is missed.
+    ready(&client, name).await;
+    // Before the state is fetched, so that nothing between the two is missed.
     let subscription = client.subscribe(StartFrom::Now, Filter::default()).await?;
+    let node = client.get(name.as_str()).await?;
     let form = if json { Form::Json } else { Form::Text(cli::look()) };
-    if let (Form::Text(look), Some(node)) = (&form, &node) {
-        let text = render::show(node, now(), look);
+    if let Form::Text(look) = &form {
+        let text = render::show(&node, now(), look);
         let mut stdout = tokio::io::stdout();
         stdout.write_all(format!("{text}\n").as_bytes()).await?;
         stdout.flush().await?;
@@ -184,24 +195,24 @@ async fn watch(socket: &Path, name: &NodeName, json: bool) -> Result<std::conver
     cli::watch_lines(subscription, &[], &form, &mut tokio::io::stdout()).await
 }
 
-/// The node once it has said what it can see; none when it takes too long.
-async fn ready(client: &Client, name: &NodeName) -> Result<Option<NodeDetail>, Failure> {
+/// Waits until the node has said what it can see, but not for ever.
+async fn ready(client: &Client, name: &NodeName) {
+    let settled = |node: &NodeDetail| {
+        let summary = &node.summary;
+        let pending = |facet: &FacetSummary| facet.status == FacetStatus::Pending;
+        matches!(summary.presence, Presence::Online { .. })
+            && !summary.stale
+            && !summary.facets.is_empty()
+            && !summary.facets.iter().any(pending)
+    };
     let wait = async {
-        loop {
-            if let Ok(node) = client.get(name.as_str()).await {
-                let pending = node.summary.facets.iter().any(|facet| facet.status == FacetStatus::Pending);
-                if matches!(node.summary.presence, Presence::Online { .. })
-                    && !pending
-                    && !node.summary.facets.is_empty()
-                    && !node.summary.stale
-                {
-                    return node;
-                }
-            }
+        while !client.get(name.as_str()).await.is_ok_and(|node| settled(&node)) {
             sleep(LOOK).await;
         }
     };
-    Ok(tokio::time::timeout(READY, wait).await.ok())
+    if tokio::time::timeout(READY, wait).await.is_err() {
+        eprintln!("The node has not reported yet; see the warnings above.");
+    }
 }
 
 fn hints(socket: &Path, name: &NodeName) -> String {

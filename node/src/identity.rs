@@ -6,10 +6,11 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
+use nix::unistd::geteuid;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use secmon_protocol::ids::{NodeId, NodeName};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,16 @@ pub enum IdentityError {
         /// What is wrong with it.
         why: String,
     },
+    /// Others could change what is in the folder.
+    #[error("{path} may be changed by others than root and this user ({why}): {remedy}", path = path.display())]
+    Untrusted {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner, or its mode.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
     /// Another node uses the folder.
     #[error("another secmon node is running on {path}; stop it, or use another --state-dir", path = path.display())]
     Locked {
@@ -83,6 +94,16 @@ impl StateDir {
             move |source| IdentityError::Io { what, path, source }
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(error("create", path))?;
+        let metadata = fs::metadata(path).map_err(error("look at", path))?;
+        let untrusted = |why, remedy| IdentityError::Untrusted { path: path.to_owned(), why, remedy };
+        if metadata.uid() != 0 && metadata.uid() != geteuid().as_raw() {
+            let why = format!("its owner is uid {}", metadata.uid());
+            return Err(untrusted(why, "use another folder, or chown it".to_owned()));
+        }
+        if metadata.mode() & 0o022 != 0 {
+            let why = format!("its mode is {:04o}", metadata.mode() & 0o7777);
+            return Err(untrusted(why, format!("chmod go-w {}", path.display())));
+        }
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -118,6 +139,9 @@ impl StateDir {
         let damaged = |name: &str, why: String| IdentityError::Damaged { path: self.path.join(name), why };
         let saved: Saved = toml::from_str(&text).map_err(|e| damaged("node.toml", e.message().to_owned()))?;
         let node = saved.node.parse().map_err(|_| damaged("node.toml", "the id is not one".into()))?;
+        if saved.addresses.is_empty() {
+            return Err(damaged("node.toml", "it names no address of a hub".to_owned()));
+        }
         let pem = |name: &str| damaged(name, "it is not the PEM it should be, or cannot be read".into());
         let certificate =
             CertificateDer::from_pem_file(self.path.join("node.crt")).map_err(|_| pem("node.crt"))?;
@@ -226,6 +250,14 @@ mod tests {
             let error = state.identity().err().expect(name).to_string();
             assert!(error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        let error = StateDir::open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("chmod go-w"), "{error}");
     }
 
     #[test]

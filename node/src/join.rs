@@ -99,19 +99,23 @@ pub async fn join(token: &JoinToken) -> Result<Identity, JoinError> {
             }
             Ok(HubToJoin::Reject(refusal)) => return Err(JoinError::Refused(refusal)),
             Ok(HubToJoin::Fragment(_)) => return Err(JoinError::Answer("a fragment")),
-            Err(LinkError::WrongHub { address }) => return Err(JoinError::WrongHub { address }),
+            // At a private address may be another site's hub; the right one may follow.
             Err(error) => failures.push(error),
         }
     }
-    Err(JoinError::Unreachable(failures))
+    let wrong = failures.iter().find_map(|failure| match failure {
+        LinkError::WrongHub { address } => Some(address.clone()),
+        _ => None,
+    });
+    Err(wrong.map_or(JoinError::Unreachable(failures), |address| JoinError::WrongHub { address }))
 }
 
 async fn ask(address: &str, token: &JoinToken, request: Join) -> Result<HubToJoin, LinkError> {
     let stream = dial(address, tls::for_joining(token.ca_fingerprint)?).await?;
     let (read, write) = tokio::io::split(stream);
     let talk = async {
-        Writer::new(write).send(&JoinToHub::Join(request)).await?;
-        Reader::new(read).next().await
+        Writer::new(write).send(&JoinToHub::Join(request), ANSWER).await?;
+        Reader::new(read).next(ANSWER).await
     };
     timeout(ANSWER, talk).await.unwrap_or(Err(LinkError::Silent(ANSWER)))
 }

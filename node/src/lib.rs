@@ -14,9 +14,12 @@ mod link;
 mod tls;
 pub mod watch;
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
 
-use secmon_protocol::{ids::Epoch, time::UnixNanos, token::JoinToken};
+use secmon_protocol::{ids::Epoch, text::printable, time::UnixNanos, token::JoinToken};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,11 +32,14 @@ use crate::{
     watch::{auth::AuthConfig, sessions::SessionsConfig, wireguard::WireguardConfig},
 };
 
+/// The hub's port, where `node.hub` names none.
+const DEFAULT_PORT: u16 = 7373;
+
 /// The node's version, as it tells the hub.
 pub const AGENT: &str = env!("CARGO_PKG_VERSION");
 
-/// Memory for what the hub has not acknowledged, in bytes.
-const OUTBOX: usize = 16 << 20;
+/// Memory for what the hub has not acknowledged, in bytes; more than the largest record.
+const OUTBOX: usize = 32 << 20;
 /// What watchers have seen and the core has not taken. The core does no I/O, so this hardly ever fills.
 const OBSERVATIONS: usize = 256;
 
@@ -93,6 +99,9 @@ pub enum NodeError {
         /// The node's name there.
         name: String,
     },
+    /// `node.hub` is no address.
+    #[error("node.hub = {0:?} is no address; write HOST or HOST:PORT")]
+    Hub(String),
     /// Its papers do not fit each other.
     #[error(transparent)]
     Papers(#[from] tls::TlsError),
@@ -104,12 +113,13 @@ pub enum NodeError {
 /// # Errors
 /// It could not start; see [`NodeError`].
 pub async fn run(config: NodeConfig, cancel: CancellationToken) -> Result<(), NodeError> {
+    let hub = config.node.hub.as_deref().map(hub_address).transpose()?;
     let state = StateDir::open(&config.state_dir)?;
     let identity = tokio::select! {
         identity = papers(&state, config.join.as_ref()) => identity?,
         () = cancel.cancelled() => return Ok(()),
     };
-    let addresses = config.node.hub.map_or_else(|| identity.addresses.clone(), |hub| vec![hub]);
+    let addresses = hub.map_or_else(|| identity.addresses.clone(), |hub| vec![hub]);
     let papers = link::papers(&identity, addresses)?;
     tracing::info!(name = %identity.name, hub = ?papers.addresses, "watching");
 
@@ -130,28 +140,76 @@ pub async fn run(config: NodeConfig, cancel: CancellationToken) -> Result<(), No
     Ok(())
 }
 
-/// The papers in the state folder, or the ones that the token gets.
+/// The papers in the state folder, or the ones that the token gets. A token of the same hub comes first, for
+/// a node that was enrolled anew; a spent one does no harm, so that it may stay in a unit file.
 async fn papers(state: &StateDir, token: Option<&JoinToken>) -> Result<Identity, NodeError> {
     match (state.identity()?, token) {
         (Some(identity), None) => Ok(identity),
-        (Some(identity), Some(token)) => {
-            let path = state.path().to_owned();
-            if !identity.ca_set.iter().any(|ca| tls::fingerprint(ca) == token.ca_fingerprint) {
-                return Err(NodeError::OtherHub { path, name: identity.name.to_string() });
-            }
-            tracing::warn!(name = %identity.name, "this node has already joined this hub; the token is not used");
-            Ok(identity)
-        }
         (None, None) => Err(NodeError::NotJoined { path: state.path().to_owned() }),
-        (None, Some(token)) => {
-            let identity = join::join(token).await?;
-            state.save(&identity)?;
-            tracing::info!(name = %identity.name, "joined; later starts need no token");
-            Ok(identity)
+        (None, Some(token)) => join_and_save(state, token).await,
+        (Some(identity), Some(token)) => {
+            if !identity.ca_set.iter().any(|ca| tls::fingerprint(ca) == token.ca_fingerprint) {
+                let (path, name) = (state.path().to_owned(), identity.name.to_string());
+                return Err(NodeError::OtherHub { path, name });
+            }
+            match join_and_save(state, token).await {
+                Err(NodeError::Join(error)) => {
+                    tracing::warn!(name = %identity.name, error = %printable(&error.to_string()), "going on with the papers of an earlier joining");
+                    Ok(identity)
+                }
+                other => other,
+            }
         }
+    }
+}
+
+async fn join_and_save(state: &StateDir, token: &JoinToken) -> Result<Identity, NodeError> {
+    let identity = join::join(token).await?;
+    state.save(&identity)?;
+    tracing::info!(name = %identity.name, "joined; later starts need no token");
+    Ok(identity)
+}
+
+/// `HOST:PORT` of what may lack the port.
+fn hub_address(text: &str) -> Result<String, NodeError> {
+    let wrong = || NodeError::Hub(text.to_owned());
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, DEFAULT_PORT).to_string());
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?),
+        None => (text, DEFAULT_PORT),
+    };
+    // What is no address of digits is a name, RFC 1123 §2.1; in brackets stands an IPv6 address.
+    let name = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    let v6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).map(|h| h.parse::<Ipv6Addr>().is_ok());
+    match v6.unwrap_or(name && !host.is_empty()) {
+        true => Ok(format!("{host}:{port}")),
+        false => Err(wrong()),
     }
 }
 
 fn now() -> UnixNanos {
     jiff::Timestamp::now().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_is_named_with_or_without_its_port() {
+        for (text, address) in [
+            ("hub", "hub:7373"),
+            ("hub.example.org:99", "hub.example.org:99"),
+            ("192.0.2.1", "192.0.2.1:7373"),
+            ("2001:db8::1", "[2001:db8::1]:7373"),
+            ("[2001:db8::1]:99", "[2001:db8::1]:99"),
+        ] {
+            assert_eq!(hub_address(text).unwrap(), address);
+        }
+        for text in ["", ":", ":7373", "hub:", "hub:0", "hub:70000", "https://hub", "a b", "[::1"] {
+            assert!(hub_address(text).is_err(), "{text}");
+        }
+    }
 }

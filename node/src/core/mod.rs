@@ -11,7 +11,7 @@ use secmon_protocol::{
     facet::FacetId,
     ids::{Epoch, Seq},
     limits::MAX_RECORD,
-    record::Envelope,
+    record::{Envelope, RecordKind},
     state::{self, NodeState, RawFacet},
     time::UnixNanos,
 };
@@ -105,13 +105,20 @@ impl NodeCore {
     }
 
     fn append(&mut self, envelope: Envelope, now: UnixNanos) {
-        if envelope.body.len() > MAX_RECORD {
-            self.outbox.lose("a record was larger than the hub accepts", now);
-            return;
-        }
-        // A diff that was dropped leaves the hub with a state that later diffs do not fit.
-        if self.outbox.append(envelope, now).dropped_state && self.reported.is_some() {
-            self.snapshot(now);
+        let is_diff = envelope.kind == RecordKind::DIFF;
+        let broken = match envelope.body.len() {
+            ..=MAX_RECORD => self.outbox.append(envelope, now).state_broken,
+            _ => self.outbox.lose("a record was larger than the hub accepts", now).state_broken || is_diff,
+        };
+        // A diff that is lost leaves the hub with a state that later diffs do not fit. Only diffs and events
+        // lead here: what a snapshot pushes out it makes up for itself.
+        if broken && self.reported.is_some() {
+            let snapshot = Envelope::snapshot(now, &self.seen.snapshot());
+            self.reported = Some(self.seen.clone());
+            let _ = match snapshot.body.len() {
+                ..=MAX_RECORD => self.outbox.append(snapshot, now),
+                _ => self.outbox.lose("the state was larger than the hub accepts", now),
+            };
         }
     }
 
@@ -152,7 +159,8 @@ mod tests {
         auth::{AuthAction, AuthEvent},
         codec,
         facet::Facet,
-        record::{NodeRecord, RecordKind},
+        record::{Body, NodeRecord},
+        session::{Session, SessionKind},
     };
 
     use super::*;
@@ -204,6 +212,45 @@ mod tests {
         let kinds = kinds(&core);
         assert_eq!(kinds[0], RecordKind::LOST);
         assert!(kinds.contains(&RecordKind::SNAPSHOT));
+    }
+
+    #[test]
+    fn a_state_of_any_size_beside_the_outbox_leaves_a_stream_that_the_hub_can_follow() {
+        for (capacity, sessions) in [(100_000, 50), (100_000, 150), (100_000, 500), (20_000, 1000)] {
+            let mut core = NodeCore::new(Epoch(1), capacity);
+            settle(&mut core);
+            for round in 0..200 {
+                core.observe(Observation::Sessions(Facet::Ready(sessions_of(sessions, round))), NOW);
+            }
+            // What the hub makes of it.
+            let mut state = None;
+            for record in core.held() {
+                match codec::decode::<NodeRecord>(record).unwrap().envelope.decode().unwrap() {
+                    Body::Snapshot(ops) => state = Some(NodeState::from_snapshot(&ops).unwrap()),
+                    Body::Diff(ops) => {
+                        if let Some(state) = &mut state {
+                            state.apply(&ops).unwrap();
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            assert_eq!(state.as_ref(), Some(&core.seen), "{sessions} sessions");
+        }
+    }
+
+    fn sessions_of(count: usize, round: u64) -> BTreeMap<String, Session> {
+        let session = |i: usize| Session {
+            user: format!("user{i}-{}", if i == 0 { round } else { 0 }),
+            tty: Some(format!("pts/{i}")),
+            remote: Some("a-rather-long-name-of-a-remote-host.example.org".repeat(3)),
+            since: NOW,
+            leader: Some(7),
+            service: None,
+            kind: SessionKind::Interactive,
+            sources: Default::default(),
+        };
+        (0..count).map(|i| (format!("utmp:{i}"), session(i))).collect()
     }
 
     #[test]

@@ -30,7 +30,7 @@ struct Entry {
     seq: Seq,
     /// How many seqs it stands for, itself included: 1, or what was lost.
     stands_for: u64,
-    state: bool,
+    kind: RecordKind,
     record: Bytes,
 }
 
@@ -44,8 +44,9 @@ impl Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Appended {
-    /// A snapshot or a diff was dropped to make room.
-    pub dropped_state: bool,
+    /// A snapshot or a diff was dropped to make room, and no snapshot behind it makes up for that. Never so
+    /// when what was appended is a snapshot.
+    pub state_broken: bool,
 }
 
 /// Records on their way: a list, and the seq of its last.
@@ -67,36 +68,42 @@ impl Outbox {
     /// Appends a record at the next seq, and drops the oldest ones when there is no room.
     pub fn append(&mut self, envelope: Envelope, now: UnixNanos) -> Appended {
         self.newest = self.newest.next();
-        let state = matches!(envelope.kind, RecordKind::SNAPSHOT | RecordKind::DIFF);
+        let kind = envelope.kind;
         let record = codec::encode(&NodeRecord { seq: self.newest, envelope });
-        self.push_back(Entry { seq: self.newest, stands_for: 1, state, record });
-        Appended { dropped_state: self.bytes > self.capacity && self.make_room(now) }
+        self.push_back(Entry { seq: self.newest, stands_for: 1, kind, record });
+        self.make_room(now)
     }
 
     /// Takes a seq for a record that is lost before it was kept.
-    pub fn lose(&mut self, reason: &str, now: UnixNanos) {
+    pub fn lose(&mut self, reason: &str, now: UnixNanos) -> Appended {
         self.newest = self.newest.next();
         let entry = lost(self.newest, 1, reason, now);
         self.push_back(entry);
+        self.make_room(now)
     }
 
-    /// Drops from the front until an eighth is free again; true when state was among it. The newest
-    /// record is kept even if it is larger than the outbox.
-    fn make_room(&mut self, now: UnixNanos) -> bool {
+    /// When it is too full, drops from the front until an eighth is free again. The newest record is kept
+    /// even if it is larger than the outbox.
+    fn make_room(&mut self, now: UnixNanos) -> Appended {
+        if self.bytes <= self.capacity {
+            return Appended { state_broken: false };
+        }
         let (mut count, mut last, mut state) = (0, None, false);
         while self.bytes > self.capacity - self.capacity / 8 && self.entries.len() > 1 {
             let Some(entry) = self.entries.pop_front() else { break };
             self.bytes -= entry.cost();
             count += entry.stands_for;
-            state |= entry.state;
+            state |= matches!(entry.kind, RecordKind::SNAPSHOT | RecordKind::DIFF);
             last = Some(entry.seq);
         }
+        let mended = || self.entries.iter().any(|entry| entry.kind == RecordKind::SNAPSHOT);
+        let state_broken = state && !mended();
         if let Some(seq) = last {
             let entry = lost(seq, count, "the node's outbox was full", now);
             self.bytes += entry.cost();
             self.entries.push_front(entry);
         }
-        state
+        Appended { state_broken }
     }
 
     fn push_back(&mut self, entry: Entry) {
@@ -153,7 +160,12 @@ impl Outbox {
 
 fn lost(seq: Seq, count: u64, reason: &str, now: UnixNanos) -> Entry {
     let envelope = Envelope::lost(now, &Lost { count, reason: reason.to_owned() });
-    Entry { seq, stands_for: count, state: false, record: codec::encode(&NodeRecord { seq, envelope }) }
+    Entry {
+        seq,
+        stands_for: count,
+        kind: RecordKind::LOST,
+        record: codec::encode(&NodeRecord { seq, envelope }),
+    }
 }
 
 #[cfg(test)]

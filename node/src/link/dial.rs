@@ -119,13 +119,19 @@ impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
         Self { frames: FramedRead::new(io, codec::frames()), assembler: Assembler::default() }
     }
 
-    /// The next message. Safe to be dropped while it waits.
+    /// The next message, each of whose frames may take `patience`. Safe to be dropped while it waits.
     ///
     /// # Errors
-    /// The connection ended, or what came is no message.
-    pub(crate) async fn next(&mut self) -> Result<M, LinkError> {
+    /// The connection ended or fell silent, or what came is no message.
+    pub(crate) async fn next(&mut self, patience: Duration) -> Result<M, LinkError> {
         loop {
-            let frame = self.frames.next().await.ok_or(LinkError::Closed)??;
+            let frame =
+                timeout(patience, self.frames.next()).await.map_err(|_| LinkError::Silent(patience))?;
+            let frame = match frame.ok_or(LinkError::Closed)? {
+                // A hub that was killed says no goodbye.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(LinkError::Closed),
+                other => other?,
+            };
             if let Some(message) = self.assembler.push(&frame)? {
                 return Ok(message);
             }
@@ -144,13 +150,17 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         Self { frames: FramedWrite::new(io, codec::frames()) }
     }
 
-    /// Sends a message, as one frame or as fragments, and flushes.
+    /// Sends a message, as one frame or as fragments, each of which may take `patience`, and flushes.
     ///
     /// # Errors
-    /// The connection broke, or the message is larger than any may be.
-    pub(crate) async fn send<M: Message>(&mut self, message: &M) -> Result<(), LinkError> {
+    /// The connection broke or is stuck, or the message is larger than any may be.
+    pub(crate) async fn send<M: Message>(
+        &mut self,
+        message: &M,
+        patience: Duration,
+    ) -> Result<(), LinkError> {
         for frame in codec::encode_frames(message)? {
-            self.send_frame(frame).await?;
+            timeout(patience, self.send_frame(frame)).await.map_err(|_| LinkError::Silent(patience))??;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use rand::Rng as _;
 use rustls::ClientConfig;
-use secmon_protocol::ids::NodeId;
+use secmon_protocol::{ids::NodeId, text::printable};
 use tokio::time::{Instant, sleep};
 
 use crate::{actor::Core, commands::Commands, tls};
@@ -38,9 +38,10 @@ pub(crate) struct Papers {
 /// time that doubles ("full jitter"), so that nodes that lost a hub together do not come back together.
 pub(crate) async fn keep(papers: &Papers, core: &Core, commands: &mut Commands) {
     let mut limit = FIRST;
-    let mut said = String::new();
+    // What was last said of each address: a hub that stays away is one line, not one per attempt.
+    let mut said = vec![String::new(); papers.addresses.len()];
     loop {
-        for address in &papers.addresses {
+        for (address, said) in papers.addresses.iter().zip(&mut said) {
             let mut standing = None;
             let Err(error) = attempt(papers, address, core, commands, &mut standing).await;
             if matches!(error, LinkError::Ended(_)) {
@@ -49,19 +50,16 @@ pub(crate) async fn keep(papers: &Papers, core: &Core, commands: &mut Commands) 
             if standing.is_some_and(|since: Instant| since.elapsed() >= STABLE) {
                 limit = FIRST;
             }
-            // A hub that stays away is one line, not one per attempt.
-            let text = format!("{address}: {error}");
-            if standing.is_some() || text != said {
-                match error {
-                    LinkError::Rejected(_) | LinkError::WrongHub { .. } => {
-                        tracing::error!(%address, %error, "the hub does not take this node; trying on");
-                    }
-                    _ => tracing::warn!(%address, %error, "not connected to the hub; trying on"),
-                }
+            // The hub's words may be anything.
+            let text = printable(&error.to_string());
+            if standing.is_none() && text == *said {
+                tracing::debug!(%address, error = %text, "not connected to the hub; trying on");
+            } else if matches!(error, LinkError::Rejected(_) | LinkError::WrongHub { .. }) {
+                tracing::error!(%address, error = %text, "the hub does not take this node; trying on");
             } else {
-                tracing::debug!(%address, %error, "not connected to the hub; trying on");
+                tracing::warn!(%address, error = %text, "not connected to the hub; trying on");
             }
-            said = text;
+            *said = text;
         }
         let wait = rand::rng().random_range(FASTEST..=limit);
         limit = (limit * 2).min(SLOWEST);

@@ -73,8 +73,8 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite>(
         extensions: Default::default(),
     };
     let greeting = async {
-        writer.send(&NodeToHub::Hello(hello)).await?;
-        reader.next().await
+        writer.send(&NodeToHub::Hello(hello), ANSWER).await?;
+        reader.next(ANSWER).await
     };
     let welcome = match timeout(ANSWER, greeting).await.unwrap_or(Err(LinkError::Silent(ANSWER)))? {
         HubToNode::Welcome(welcome) => welcome,
@@ -169,8 +169,7 @@ struct Hearing<'a, R> {
 impl<R: AsyncRead + Unpin> Hearing<'_, R> {
     async fn run(mut self) -> Result<Infallible, LinkError> {
         loop {
-            let next = timeout(self.patience, self.reader.next()).await;
-            match next.unwrap_or(Err(LinkError::Silent(self.patience)))? {
+            match self.reader.next(self.patience).await? {
                 HubToNode::Ping { nonce } => {
                     self.say(NodeToHub::Pong { nonce }).await;
                     self.look_at_the_allowlist().await;
@@ -235,11 +234,12 @@ impl<W: AsyncWrite + Unpin> Speaking<'_, W> {
             tokio::select! {
                 biased;
                 Some(message) = self.controls.recv() => self.send(&message).await?,
+                // Before output: it makes room for records, and costs nothing.
+                Ok(()) = self.acks.changed() => in_flight.acked(*self.acks.borrow_and_update()),
                 Some(message) = self.outputs.recv(), if !(waiting && outputs_in_a_row >= OUTPUT_IN_A_ROW) => {
                     outputs_in_a_row += 1;
                     self.send(&message).await?;
                 }
-                Ok(()) = self.acks.changed() => in_flight.acked(*self.acks.borrow_and_update()),
                 Ok(()) = newer(&mut newest, self.sent.get()), if room => {
                     outputs_in_a_row = 0;
                     let Some(batch) = self.core.batch(self.sent.get()).await? else { continue };
@@ -254,9 +254,7 @@ impl<W: AsyncWrite + Unpin> Speaking<'_, W> {
     }
 
     async fn send(&mut self, message: &NodeToHub) -> Result<(), LinkError> {
-        timeout(self.patience, self.writer.send(message))
-            .await
-            .unwrap_or(Err(LinkError::Silent(self.patience)))
+        self.writer.send(message, self.patience).await
     }
 }
 

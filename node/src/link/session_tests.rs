@@ -65,11 +65,11 @@ struct FakeHub {
 
 impl FakeHub {
     async fn say(&mut self, message: HubToNode) {
-        self.writer.send(&message).await.unwrap();
+        self.writer.send(&message, ANSWER).await.unwrap();
     }
 
     async fn hello(&mut self) -> Hello {
-        match self.reader.next().await.unwrap() {
+        match self.reader.next(ANSWER).await.unwrap() {
             NodeToHub::Hello(hello) => hello,
             other => panic!("{other:?}"),
         }
@@ -90,7 +90,7 @@ impl FakeHub {
     /// The seqs of the next batch.
     async fn seqs(&mut self) -> Vec<u64> {
         loop {
-            match self.reader.next().await.unwrap() {
+            match self.reader.next(ANSWER).await.unwrap() {
                 NodeToHub::Records(list) => {
                     return codec::decode_list::<NodeRecord>(&list)
                         .unwrap()
@@ -106,7 +106,7 @@ impl FakeHub {
 
     async fn ping(&mut self) {
         self.say(HubToNode::Ping { nonce: 9 }).await;
-        assert_eq!(self.reader.next().await.unwrap(), NodeToHub::Pong { nonce: 9 });
+        assert_eq!(self.reader.next(ANSWER).await.unwrap(), NodeToHub::Pong { nonce: 9 });
     }
 }
 
@@ -152,7 +152,7 @@ async fn a_hub_that_does_not_acknowledge_gets_no_more_than_the_window() {
     }
     hub.say(HubToNode::Ping { nonce: 9 }).await;
     loop {
-        match hub.reader.next().await.unwrap() {
+        match hub.reader.next(ANSWER).await.unwrap() {
             NodeToHub::Pong { .. } => break,
             NodeToHub::Records(list) => {
                 last = codec::decode_list::<NodeRecord>(&list).unwrap().last().unwrap().seq.0;
