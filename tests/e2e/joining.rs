@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use secmon_protocol::token::JoinToken;
 use secmon_testkit::{
     process::{Output, Process},
-    product::{Hub, Lab, Place, arg},
+    product::{Hub, Lab, Node, NodeSetup, Place, arg},
     wait::eventually,
 };
 
@@ -76,4 +76,22 @@ fn a_token_is_taken_from_standard_input_and_from_a_file() {
     let args = ["node", "--join-file", arg(&file), "--state-dir", arg(&state)];
     let _two = Process::spawn("node", Place::Here.secmon().args(args));
     hub.wait_for_node("two", "online");
+}
+
+#[test]
+fn a_node_that_is_enrolled_anew_joins_with_its_old_folder_and_a_spent_token_does_no_harm() {
+    let lab = Lab::new();
+    let hub = Hub::start(&lab, Place::Here);
+    let node = Node::join(&lab, Place::Here, &hub, "web1", &NodeSetup::quiet(&lab));
+    let line = hub.client(&["enroll", "web1", "--replace"]).out();
+    let token = line.trim().rsplit(' ').next().unwrap();
+    node.process().terminate();
+    hub.wait_for_node("web1", "away");
+    let args = ["node", "--join", token, "--state-dir", arg(node.state())];
+    for _ in 0..2 {
+        let again = Process::spawn("node", Place::Here.secmon().args(args));
+        hub.wait_for_node("web1", "online");
+        again.terminate();
+        hub.wait_for_node("web1", "away");
+    }
 }

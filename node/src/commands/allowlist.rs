@@ -131,6 +131,9 @@ impl Allowlist {
 
     fn tell(&self) {
         match &self.entries {
+            Ok(_) if self.stamp.is_none() => {
+                tracing::debug!(path = %self.path.display(), "there is no allowlist")
+            }
             Ok(entries) => {
                 tracing::info!(path = %self.path.display(), commands = entries.len(), "the allowlist was read");
             }
