@@ -1,6 +1,6 @@
 //! What can go wrong for a client, each as one sentence for people and an exit code for scripts.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{fs, io, os::unix::fs::FileTypeExt as _, path::PathBuf, time::Duration};
 
 use secmon_protocol::message::{ErrorCode, Refusal};
 
@@ -23,6 +23,12 @@ pub enum ClientError {
     #[error("no hub listens on {}: its socket was left behind, start `secmon hub` again", path.display())]
     Stale {
         /// The socket's path.
+        path: PathBuf,
+    },
+    /// There is something else than a socket.
+    #[error("no hub listens on {}: it is not a socket (another one: --socket PATH or SECMON_SOCKET)", path.display())]
+    NotASocket {
+        /// The path.
         path: PathBuf,
     },
     /// The kernel does not let this user connect.
@@ -70,11 +76,14 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The error of a connect(2) on `path`.
+    /// The error of a connect(2) on `path`. To that call a plain file is a socket without a listener, unix(7).
     pub(crate) fn connecting(path: PathBuf, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NoSocket { path },
-            io::ErrorKind::ConnectionRefused => Self::Stale { path },
+            io::ErrorKind::ConnectionRefused => match fs::metadata(&path) {
+                Ok(there) if !there.file_type().is_socket() => Self::NotASocket { path },
+                _ => Self::Stale { path },
+            },
             io::ErrorKind::PermissionDenied => Self::Permission { path },
             _ => Self::Unreachable { path, reason: error.to_string() },
         }
@@ -86,6 +95,7 @@ impl ClientError {
         match self {
             Self::NoSocket { .. }
             | Self::Stale { .. }
+            | Self::NotASocket { .. }
             | Self::Unreachable { .. }
             | Self::NoAnswer { .. }
             | Self::ConnectionLost { .. } => 3,
@@ -137,6 +147,10 @@ mod tests {
         assert!(no_socket.to_string().starts_with("no hub listens on /run/x.sock: is `secmon hub` running?"));
         let codes = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused, io::ErrorKind::OutOfMemory];
         assert_eq!(codes.map(|kind| of(kind).exit_code()), [3, 3, 3]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = ClientError::connecting(file.path().to_owned(), &refused);
+        assert!(error.to_string().contains("is not a socket") && error.exit_code() == 3, "{error}");
         assert_eq!(of(io::ErrorKind::PermissionDenied).exit_code(), 5);
         let refused = |code| ClientError::Request(Refusal::new(code, "x")).exit_code();
         assert_eq!(refused(ErrorCode::NotPermitted), 5);

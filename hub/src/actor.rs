@@ -8,7 +8,7 @@ use std::{
 };
 
 use secmon_protocol::{
-    ids::{NodeName, RequestId},
+    ids::{NodeId, NodeName, RequestId},
     message::{
         ErrorCode, Refusal,
         client::{HubToClient, NodeDetail, NodeSummary, Presence},
@@ -36,12 +36,15 @@ use crate::{
 const QUEUE: usize = 512;
 /// Most messages of one batch, so that a flood does not delay the answers to everybody else.
 const BATCH: usize = 256;
-/// Bytes of records that may wait in the queue, counted in KiB; large snapshots of many nodes at once wait
-/// on their own connections instead of in the hub's memory.
-const RECORD_BUDGET_KIB: usize = 64 << 10;
+/// Memory of what nodes sent and the actor has not taken, counted in KiB; large snapshots of many nodes at
+/// once wait on their own connections instead of in the queue.
+const BUDGET_KIB: usize = 64 << 10;
 
 /// An answer, or why there is none.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// Which nodes somebody asks about.
+pub(crate) type Wanted = Box<dyn Fn(NodeId, &NodeName) -> bool + Send>;
 
 /// What the actor may send to a node's connection.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ pub(crate) enum Message {
     /// Records of a node.
     Records(Link, Vec<Incoming>, OwnedSemaphorePermit),
     /// Something else from a node.
-    Node(Link, NodeToHub),
+    Node(Link, NodeToHub, OwnedSemaphorePermit),
     /// A node's connection has ended.
     NodeDown(Link, String),
     /// A client was let in.
@@ -94,8 +97,8 @@ pub(crate) enum Message {
     List(Reply<Vec<NodeSummary>>),
     /// One node.
     Get(String, Reply<NodeDetail>),
-    /// All state, and the place in the log at which it stands.
-    Snapshot(Reply<(u64, Vec<NodeDetail>)>),
+    /// The state of some nodes, and the place in the log at which it stands.
+    Snapshot(Wanted, Reply<(u64, Vec<NodeDetail>)>),
     /// A new token; its expiry is the answer.
     Enroll(Enrolling, Reply<UnixNanos>),
     /// Whom a token lets in.
@@ -128,9 +131,9 @@ impl Handle {
         answer.await.map_err(|_| stopping())?
     }
 
-    /// Room for this many bytes of records in the queue.
+    /// Room for this many bytes in the queue; what needs more than all of it gets all of it.
     pub(crate) async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kib = u32::try_from((bytes >> 10).clamp(1, RECORD_BUDGET_KIB)).unwrap_or(1);
+        let kib = u32::try_from((bytes >> 10).clamp(1, BUDGET_KIB)).unwrap_or(1);
         self.budget.clone().acquire_many_owned(kib).await.ok()
     }
 
@@ -181,7 +184,7 @@ impl Actor {
             nodes: HashMap::new(),
             clients: HashMap::new(),
         };
-        (actor, Handle { queue: sender, budget: Arc::new(Semaphore::new(RECORD_BUDGET_KIB)) })
+        (actor, Handle { queue: sender, budget: Arc::new(Semaphore::new(BUDGET_KIB)) })
     }
 
     /// Works until `stop`, then does what is queued and ends.
@@ -210,6 +213,7 @@ impl Actor {
             answers.extend(self.feed(now, message, &mut effects));
         }
         self.core.flush(&mut effects);
+        let newest = self.ring.newest();
         let (mut writes, mut outward) = (Vec::new(), Effects::new());
         for effect in effects {
             match effect {
@@ -220,7 +224,10 @@ impl Actor {
         let written = if writes.is_empty() { Ok(()) } else { self.store.commit(writes).await };
         match written {
             Ok(()) => {
-                self.perform(outward);
+                outward.into_iter().for_each(|effect| self.perform(effect));
+                if self.ring.newest() != newest {
+                    self.ring.announce();
+                }
                 answers.into_iter().for_each(|answer| answer(Ok(())));
                 Ok(())
             }
@@ -229,6 +236,10 @@ impl Actor {
                 let refusal =
                     Refusal::new(ErrorCode::Internal, format!("the hub cannot write its state: {error}"));
                 answers.into_iter().for_each(|answer| answer(Err(&refusal)));
+                // What a run said happened on its node, whatever became of the hub's own log of it; and a
+                // run that ended in this batch is no orphan any more.
+                let of_clients = |effect: &Effect| matches!(effect, Effect::ToClient(..));
+                outward.into_iter().filter(of_clients).for_each(|effect| self.perform(effect));
                 self.go_back().await
             }
         }
@@ -238,9 +249,7 @@ impl Actor {
     /// starts over from there.
     async fn go_back(&mut self) -> Result<(), HubError> {
         for (client, message) in self.core.orphans() {
-            if let Some(wire) = self.clients.get(&client) {
-                wire.send(message);
-            }
+            self.perform(Effect::ToClient(client, message));
         }
         for (_, wire) in self.nodes.drain() {
             wire.send(ToLink::Close("the hub cannot write its state".to_owned()));
@@ -258,7 +267,7 @@ impl Actor {
                 core.handle_hello(now, link, *introduction, out);
             }
             Message::Records(link, records, _room) => core.handle_records(now, link, records, out),
-            Message::Node(link, message) => self.take_from_node(now, link, message, out),
+            Message::Node(link, message, _room) => self.take_from_node(now, link, message, out),
             Message::NodeDown(link, reason) => {
                 self.nodes.remove(&link);
                 core.handle_link_down(now, link, &reason, out);
@@ -273,8 +282,9 @@ impl Actor {
             }
             Message::List(reply) => return Some(defer(reply, Ok(core.list(now)))),
             Message::Get(node, reply) => return Some(defer(reply, core.get(now, &node))),
-            Message::Snapshot(reply) => {
-                return Some(defer(reply, Ok((core.newest().n, core.details()))));
+            Message::Snapshot(wanted, reply) => {
+                let answer = core.details(wanted).map(|nodes| (core.newest().n, nodes));
+                return Some(defer(reply, answer));
             }
             Message::Enroll(wish, reply) => {
                 let answer = core.enroll(now, wish, out);
@@ -292,7 +302,7 @@ impl Actor {
     fn take_from_node(&mut self, now: Now, link: Link, message: NodeToHub, out: &mut Effects) {
         let core = &mut self.core;
         match message {
-            NodeToHub::Commands(commands) => core.handle_commands(now, link, commands, out),
+            NodeToHub::Commands(commands) => core.handle_commands(link, commands),
             NodeToHub::Started { job, pid } => core.handle_started(now, link, job, pid, out),
             NodeToHub::Output { job, stream, data } => {
                 core.handle_output(now, link, job, (stream, data), out);
@@ -304,33 +314,27 @@ impl Actor {
         }
     }
 
-    fn perform(&mut self, effects: Effects) {
-        let newest = self.ring.newest();
-        for effect in effects {
-            match effect {
-                // Written by now.
-                Effect::Store(_) => {}
-                Effect::Publish(record) => self.ring.push(record),
-                Effect::ToNode(link, message) => {
-                    if let Some(wire) = self.nodes.get(&link) {
-                        wire.send(ToLink::Message(message));
-                    }
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            // Written by now.
+            Effect::Store(_) => {}
+            Effect::Publish(record) => self.ring.push(record),
+            Effect::ToNode(link, message) => {
+                if let Some(wire) = self.nodes.get(&link) {
+                    wire.send(ToLink::Message(message));
                 }
-                Effect::Close(link, reason) => {
-                    if let Some(wire) = self.nodes.remove(&link) {
-                        wire.send(ToLink::Close(reason));
-                    }
-                }
-                Effect::ToClient(client, message) => {
-                    if let Some(wire) = self.clients.get(&client) {
-                        wire.send(message);
-                    }
-                }
-                Effect::Notice(notice) => tell(&notice),
             }
-        }
-        if self.ring.newest() != newest {
-            self.ring.announce();
+            Effect::Close(link, reason) => {
+                if let Some(wire) = self.nodes.remove(&link) {
+                    wire.send(ToLink::Close(reason));
+                }
+            }
+            Effect::ToClient(client, message) => {
+                if let Some(wire) = self.clients.get(&client) {
+                    wire.send(message);
+                }
+            }
+            Effect::Notice(notice) => tell(&notice),
         }
     }
 }

@@ -33,6 +33,14 @@ pub enum HubError {
         /// The folder.
         path: PathBuf,
     },
+    /// Others may change what is in the state folder.
+    #[error("cannot trust the state folder {path}: {reason}", path = path.display())]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// Who may, and what to do.
+        reason: String,
+    },
     /// The CA could not be made or read.
     #[error("cannot use the hub's CA in {path}: {reason}", path = path.display())]
     Ca {

@@ -3,9 +3,11 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
+
+use nix::unistd::geteuid;
 
 use crate::HubError;
 
@@ -15,7 +17,7 @@ const LOCK: &str = "hub.lock";
 /// Makes the state folder (mode 0700) and locks it for as long as the file lives.
 ///
 /// # Errors
-/// The folder cannot be made or locked, or another hub has it.
+/// The folder cannot be made or locked, another hub has it, or others than the hub's user may write it.
 pub(crate) fn open_state_dir(dir: &Path) -> Result<File, HubError> {
     if !dir.is_dir() {
         DirBuilder::new()
@@ -24,6 +26,9 @@ pub(crate) fn open_state_dir(dir: &Path) -> Result<File, HubError> {
             .create(dir)
             .map_err(|source| HubError::file("make the state folder", dir, source))?;
     }
+    let meta = fs::metadata(dir).map_err(|source| HubError::file("look at the state folder", dir, source))?;
+    trusted(&dir.display().to_string(), meta.uid(), meta.mode(), geteuid().as_raw())
+        .map_err(|reason| HubError::StateDir { path: dir.to_owned(), reason })?;
     let path = dir.join(LOCK);
     let file = OpenOptions::new()
         .create(true)
@@ -36,6 +41,22 @@ pub(crate) fn open_state_dir(dir: &Path) -> Result<File, HubError> {
         Err(TryLockError::WouldBlock) => Err(HubError::Locked { path: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(HubError::file("lock", &path, source)),
     }
+}
+
+/// Whether only root and the hub's own user may write a folder: whoever else may could put a CA of their
+/// own there, or take the hub's. `mode` and `uid` are those of stat(2).
+fn trusted(folder: &str, uid: u32, mode: u32, own: u32) -> Result<(), String> {
+    const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
+    if uid != 0 && uid != own {
+        return Err(format!(
+            "it belongs to uid {uid}, who could change what is in it; run the hub as that user, or `chown {own} {folder}`"
+        ));
+    }
+    if mode & GROUP_OR_OTHERS_WRITE != 0 {
+        let mode = mode & 0o7777;
+        return Err(format!("others may write it (mode {mode:04o}); run `chmod go-w {folder}`"));
+    }
+    Ok(())
 }
 
 /// Writes a file that is there whole or not at all, with mode 0600 from its first moment.
@@ -88,6 +109,24 @@ mod tests {
         assert!(matches!(error, HubError::Locked { .. }), "{error}");
         drop(held);
         open_state_dir(&state).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, good) in [(0o755, true), (0o700, true), (0o770, false), (0o1777, false)] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            match open_state_dir(dir.path()) {
+                Ok(_) => assert!(good, "{mode:o}"),
+                Err(error) => {
+                    let said = format!("chmod go-w {}", dir.path().display());
+                    assert!(!good && error.to_string().contains(&said), "{error}");
+                }
+            }
+        }
+        for (owner, own, good) in [(0, 990, true), (990, 990, true), (1000, 990, false), (1000, 0, false)] {
+            assert_eq!(trusted("/x", owner, 0o40700, own).is_ok(), good, "{owner} {own}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::clip;
+
 /// Which facet. A number and not an enum: the hub carries facets that it does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FacetId(pub u16);
@@ -48,10 +50,10 @@ pub enum Facet<K: Ord, V> {
 }
 
 impl<K: Ord, V> Facet<K, V> {
-    /// An unavailable facet; see [`Unavailable`].
+    /// An unavailable facet; see [`Unavailable`]. Texts over [`crate::limits::MAX_FIELD`] are cut.
     #[must_use]
     pub fn unavailable(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Unavailable(Unavailable { reason: reason.into(), remedy: remedy.into() })
+        Self::Unavailable(Unavailable { reason: reason.into(), remedy: remedy.into() }.clipped())
     }
 
     /// The facet without its entries.
@@ -66,13 +68,22 @@ impl<K: Ord, V> Facet<K, V> {
     }
 }
 
-/// Why a facet cannot be seen, in words for the person who reads them.
+/// Why a facet cannot be seen, in words for the person who reads them; each at most
+/// [`crate::limits::MAX_FIELD`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unavailable {
     /// What was tried, on what, and why it failed: `cannot read /var/log/auth.log: permission denied`.
     pub reason: String,
     /// What would mend it: `run the node as root, or add its user to group adm`. May be empty.
     pub remedy: String,
+}
+
+impl Unavailable {
+    /// The same with both texts cut to what a hub accepts.
+    #[must_use]
+    pub(crate) fn clipped(&self) -> Self {
+        Self { reason: clip(&self.reason).to_owned(), remedy: clip(&self.remedy).to_owned() }
+    }
 }
 
 /// A [`Facet`] without its entries. Numbers are frozen.

@@ -18,8 +18,26 @@ pub const MAX_NAME: usize = 63;
 pub const MAX_FIELD: usize = 4 << 10;
 /// Longest line that a log reader takes; the rest of a longer line is dropped and the line marked.
 pub const MAX_LINE: usize = 64 << 10;
+/// Most records of one batch. A record costs its reader memory beside its bytes; a batch of [`BATCH_TARGET`]
+/// holds some 8,000 of the smallest ones that a node makes.
+pub const MAX_BATCH_RECORDS: usize = 16_384;
+/// Most operations of one batch, its diffs and snapshots together: every entry of a node going and another
+/// one coming in its place.
+pub const MAX_OPS: usize = 2 * MAX_NODE_ENTRIES;
+/// Most facets of one node; this version knows three, and later ones will know more.
+pub const MAX_FACETS: usize = 32;
 /// Most entries of one facet of one node.
 pub const MAX_ENTRIES: usize = 100_000;
+/// Most entries of all facets of one node: three full ones. An entry costs the hub memory beside its bytes.
+pub const MAX_NODE_ENTRIES: usize = 3 * MAX_ENTRIES;
+/// Longest key of an entry: a short text or a public key, with room for what later facets may use.
+pub const MAX_KEY: usize = 1 << 10;
+/// Longest value of an entry. Most have some hundred bytes; a WireGuard peer with thousands of networks has
+/// some hundred KiB.
+pub const MAX_VALUE: usize = 1 << 20;
+/// Most bytes of one node's state, its keys, values and reasons together. What a snapshot carries is never
+/// over it, and all of it fits one answer to a client.
+pub const MAX_STATE: usize = MAX_RECORD;
 /// Most commands in one allowlist.
 pub const MAX_COMMANDS: usize = 1_000;
 /// Most event types named by one envelope.

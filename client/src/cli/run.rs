@@ -7,7 +7,7 @@ use clap::Args;
 use secmon_protocol::{
     command::{OutputStream, RunEnd, RunFailure},
     ecs,
-    text::printable,
+    limits::MAX_NEAR,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -26,6 +26,9 @@ const FAILED: u8 = 125;
 /// How long a cancelled command may take to end before it is left to the node: the node sends TERM, waits,
 /// and then sends KILL.
 const CANCEL_WITHIN: Duration = Duration::from_secs(15);
+
+/// Least likeness of a label that is offered in the place of an unknown one, from 0 to 1.
+const LIKENESS: f64 = 0.5;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -121,10 +124,11 @@ async fn start_and_copy(
             FAILED
         }
         RunEnd::Failed { why, message } => {
-            complain(&message);
-            if why == RunFailure::UnknownLabel {
-                labels(client, args).await;
-            }
+            let near = match why {
+                RunFailure::UnknownLabel => near(client, args).await,
+                _ => vec![],
+            };
+            complain(&not_run(args, &message, &near));
             FAILED
         }
     })
@@ -139,18 +143,26 @@ fn refused(error: &ClientError) -> u8 {
     }
 }
 
-/// Says which labels there are where only the node knew better (a hub that refuses a label says so
-/// itself), the nearest to the one that was asked for first.
-async fn labels(client: &Client, args: &RunArgs) {
-    let Ok(commands) = client.commands(&args.node).await else { return };
-    let mut labels: Vec<&str> = commands.iter().map(|c| c.label.as_str()).collect();
-    labels.sort_by_key(|label| strsim::damerau_levenshtein(label, &args.label));
-    let names: Vec<String> = labels.into_iter().map(printable).collect();
-    super::screen::note(&if names.is_empty() {
-        format!("secmon: {} offers no commands", printable(&args.node))
-    } else {
-        format!("secmon: {} offers: {}", printable(&args.node), names.join(", "))
-    });
+/// What is said of a command that did not run, or not to its end.
+fn not_run(args: &RunArgs, message: &str, near: &[String]) -> String {
+    let (label, node) = (&args.label, &args.node);
+    match near {
+        [] => format!("{label} on {node}: {message}"),
+        near => format!("{label} on {node}: {message}; did you mean {}?", near.join(", ")),
+    }
+}
+
+/// The node's labels that are like the one that was asked for, nearest first; none where they cannot be
+/// had.
+async fn near(client: &Client, args: &RunArgs) -> Vec<String> {
+    let commands = client.commands(&args.node).await.unwrap_or_default();
+    let mut near: Vec<(f64, String)> = commands
+        .into_iter()
+        .map(|c| (strsim::normalized_damerau_levenshtein(&c.label, &args.label), c.label))
+        .filter(|(likeness, _)| *likeness >= LIKENESS)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().take(MAX_NEAR).map(|(_, label)| label).collect()
 }
 
 /// Copies a run's output until its end.
@@ -222,6 +234,18 @@ fn end_json(end: &RunEnd) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_was_not_run_is_named_with_its_node_and_what_is_near() {
+        let args = RunArgs { node: "web-1".into(), label: "uptme".into(), json: false };
+        let message = "the node's allowlist has no such command; it has: id, uptime";
+        assert_eq!(not_run(&args, message, &[]), format!("uptme on web-1: {message}"));
+        let near = ["uptime".to_owned()];
+        assert_eq!(
+            not_run(&args, message, &near),
+            format!("uptme on web-1: {message}; did you mean uptime?")
+        );
+    }
 
     #[test]
     fn the_end_of_a_run_reads_the_same_for_ever() {

@@ -8,7 +8,8 @@ use secmon_protocol::{
     ecs,
     event::{Detail, Event, EventType},
     limits::MAX_PATTERNS,
-    message::client::{Filter, From as StartFrom},
+    message::client::{Filter, From as StartFrom, NodeSummary},
+    text::printable,
 };
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _},
@@ -36,6 +37,9 @@ Examples:
   secmon watch --node 'web-*' --json | jq -r '.host.name + \" \" + .secmon.type'
 
 Types: node.* facet.* session.* wg.* auth.* command.*, and gap, which is never left out.";
+
+/// What to try in the place of a pattern for types that matches none.
+const TYPES: &str = "there are node.*, facet.*, session.*, wg.*, auth.*, command.* and gap";
 
 /// Arguments of `watch`.
 #[derive(Debug, Clone, Args)]
@@ -74,16 +78,25 @@ pub(super) async fn watch(args: &WatchArgs, common: &Common) -> Result<u8, Failu
         let filter = filter(args);
         let form = if args.json { Form::Json } else { Form::Text(look()) };
         let greet = !args.json && std::io::stderr().is_terminal();
-        let nodes = if greet { client.list().await? } else { vec![] };
+        let nodes = if greet || !args.node.is_empty() { client.list().await? } else { vec![] };
+        for pattern in &args.types {
+            if !matches_a_type(pattern) {
+                note(&format!("secmon: no type of event matches \"{}\"; {TYPES}", printable(pattern)));
+            }
+        }
+        for pattern in &args.node {
+            if count(&nodes, std::slice::from_ref(pattern)) == 0 {
+                let pattern = printable(pattern);
+                note(&format!(
+                    "secmon: no node that is known matches \"{pattern}\"; watching for one to come"
+                ));
+            }
+        }
         let subscription = client.subscribe(StartFrom::Now, filter).await?;
         if args.json {
             note(&format!("watching from {}", subscription.after()));
         } else if greet {
-            let patterns = Patterns::new(&args.node);
-            let count = nodes
-                .iter()
-                .filter(|n| patterns.matches(n.name.as_str()) || patterns.matches(&n.id.to_string()))
-                .count();
+            let count = count(&nodes, &args.node);
             let s = if count == 1 { "" } else { "s" };
             note(&format!("watching {count} node{s}; Ctrl-C ends"));
         }
@@ -94,6 +107,18 @@ pub(super) async fn watch(args: &WatchArgs, common: &Common) -> Result<u8, Failu
         _ = interrupt.recv() => Ok(130),
         _ = terminate.recv() => Ok(143),
     }
+}
+
+/// How many nodes match one of these patterns, by name or id.
+fn count(nodes: &[NodeSummary], patterns: &[String]) -> usize {
+    let patterns = Patterns::new(patterns);
+    let matches = |n: &&NodeSummary| patterns.matches(n.name.as_str()) || patterns.matches(&n.id.to_string());
+    nodes.iter().filter(matches).count()
+}
+
+fn matches_a_type(pattern: &String) -> bool {
+    let patterns = Patterns::new(std::slice::from_ref(pattern));
+    EventType::ALL.iter().any(|kind| patterns.matches(kind.as_str()))
 }
 
 /// What is asked of the hub. Gaps are always wanted: a watch that leaves them out would be silent about
@@ -207,4 +232,19 @@ impl<'a> Lines<'a> {
 
 fn date(time: secmon_protocol::time::UnixNanos, look: &Look) -> Date {
     time.timestamp().to_zoned(look.zone.clone()).date()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_matches_no_type_is_known_for_one() {
+        for good in ["gap", "auth.*", "*", "session.?pened", "command.finished"] {
+            assert!(matches_a_type(&good.to_owned()), "{good}");
+        }
+        for bad in ["", "nonsense", "auth", "Auth.*", "session"] {
+            assert!(!matches_a_type(&bad.to_owned()), "{bad}");
+        }
+    }
 }

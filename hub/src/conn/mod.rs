@@ -110,6 +110,7 @@ impl From<wire::WireError> for Ending {
         match error {
             wire::WireError::Closed => Self::Usual("the peer closed the connection".to_owned()),
             wire::WireError::Io(error) => Self::Usual(format!("the connection failed: {error}")),
+            silent @ wire::WireError::Silent(_) => Self::Usual(silent.to_string()),
             broken => Self::Bad(broken.to_string()),
         }
     }

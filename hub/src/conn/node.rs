@@ -8,14 +8,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
 use secmon_protocol::{
+    command::RunEnd,
     ids::Epoch,
+    limits::MAX_CHUNK,
     message::{
         ErrorCode, Refusal,
         node::{Hello, HubToNode, NodeToHub},
     },
 };
 use tokio::{
-    io::{AsyncWriteExt as _, ReadHalf, WriteHalf},
+    io::{ReadHalf, WriteHalf, join},
     net::TcpStream,
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
@@ -30,7 +32,7 @@ use super::{
 use crate::{
     actor::{Message, ToLink, Wire},
     ca::{Fingerprint, fingerprint},
-    core::{Incoming, Introduction, Link},
+    core::{Incoming, Introduction, Link, batch_cost, check_commands},
 };
 
 /// Messages that wait for a node to read them. One acknowledgement per batch, and what its runs need: a node
@@ -38,6 +40,8 @@ use crate::{
 const QUEUE: usize = 1024;
 /// A side that hears nothing for this many heartbeats takes the other for gone.
 const MISSED: u32 = 3;
+/// What one command of an allowlist takes in memory, by estimate.
+const COMMAND_COST: usize = 512;
 /// How long a writer waits for a node to take what was sent before it is closed.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -65,18 +69,24 @@ pub(super) async fn greet(
     };
     let (read, mut writer) = tokio::io::split(stream);
     let mut reader = NodeReader::new(read);
-    if let NodeToHub::Hello(hello) = reader.message().await? {
-        return Ok(Greeted { reader, writer, papers: fingerprint(&papers), hello });
-    }
-    let reason = "the first message must be Hello";
-    let _ = wire::send(&mut writer, &HubToNode::Reject(Refusal::new(ErrorCode::Protocol, reason))).await;
-    let _ = timeout(DRAIN, writer.shutdown()).await;
-    Err(Ending::Bad(reason.to_owned()))
+    let ending = match reader.message().await {
+        Ok(NodeToHub::Hello(hello)) => {
+            return Ok(Greeted { reader, writer, papers: fingerprint(&papers), hello });
+        }
+        Ok(_) => {
+            let refusal = Refusal::new(ErrorCode::Protocol, "the first message must be Hello");
+            let _ = wire::send(&mut writer, &HubToNode::Reject(refusal.clone())).await;
+            Ending::Bad(refusal.message)
+        }
+        Err(error) => error.into(),
+    };
+    wire::goodbye(&mut join(reader.into_inner(), writer)).await;
+    Err(ending)
 }
 
 /// Serves a node until its connection ends.
 pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Shared>) -> Ending {
-    let Greeted { reader, writer, papers, hello } = greeted;
+    let Greeted { mut reader, mut writer, papers, hello } = greeted;
     let link = Link(shared.number());
     let (queue, waiting) = mpsc::channel(QUEUE);
     let kill = CancellationToken::new();
@@ -85,45 +95,58 @@ pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Sh
     let wire = Wire { queue, kill: kill.clone() };
     shared.actor.send(Message::NodeUp(link, Box::new(introduction), wire)).await;
     let ending = tokio::select! {
-        ending = read(reader, link, shared) => ending,
-        ending = write(writer, waiting, shared.heartbeat) => ending,
+        ending = read(&mut reader, link, shared) => ending,
+        ending = write(&mut writer, waiting, shared.heartbeat) => ending,
         () = kill.cancelled() => Ending::Bad("it does not read what it is sent".to_owned()),
         () = shared.stop.cancelled() => Ending::stopping(),
     };
     shared.actor.send(Message::NodeDown(link, ending.reason().to_owned())).await;
+    wire::goodbye(&mut join(reader.into_inner(), writer)).await;
     ending
 }
 
-async fn read(mut reader: NodeReader, link: Link, shared: &Arc<Shared>) -> Ending {
-    let patience = shared.heartbeat * MISSED;
+async fn read(reader: &mut NodeReader, link: Link, shared: &Arc<Shared>) -> Ending {
     loop {
-        let message = match timeout(patience, reader.message()).await {
-            Ok(Ok(message)) => message,
-            Ok(Err(WireError::Closed)) => return Ending::Usual("the node closed the connection".to_owned()),
-            Ok(Err(error)) => return error.into(),
-            Err(_) => return Ending::Usual(format!("nothing was heard for {} s", patience.as_secs_f32())),
+        let message = match reader.message_within(shared.heartbeat * MISSED).await {
+            Ok(NodeToHub::Pong { .. }) => continue,
+            Ok(message) => message,
+            Err(WireError::Closed) => return Ending::Usual("the node closed the connection".to_owned()),
+            Err(error) => return error.into(),
         };
+        let cost = match check(&message) {
+            Ok(cost) => cost,
+            Err(reason) => return Ending::Bad(reason),
+        };
+        let Some(room) = shared.actor.room(cost).await else { return Ending::stopping() };
         let message = match message {
-            NodeToHub::Pong { .. } => continue,
-            NodeToHub::Hello(_) => return Ending::Bad("it said Hello twice".to_owned()),
-            NodeToHub::Records(list) => {
-                let Some(room) = shared.actor.room(list.len()).await else {
-                    return Ending::stopping();
-                };
-                match Incoming::batch(&list) {
-                    Ok(records) => Message::Records(link, records, room),
-                    Err(error) => return Ending::Bad(error.to_string()),
-                }
-            }
-            other => Message::Node(link, other),
+            NodeToHub::Records(list) => match Incoming::batch(&list) {
+                Ok(records) => Message::Records(link, records, room),
+                Err(error) => return Ending::Bad(error.to_string()),
+            },
+            other => Message::Node(link, other, room),
         };
         shared.actor.send(message).await;
     }
 }
 
+/// Holds a message against what can be said of it alone. Gives the memory that it takes, by estimate.
+fn check(message: &NodeToHub) -> Result<usize, String> {
+    match message {
+        NodeToHub::Hello(_) => Err("it said Hello twice".to_owned()),
+        NodeToHub::Records(list) => batch_cost(list).map_err(|error| error.to_string()),
+        NodeToHub::Commands(commands) => check_commands(commands).map(|()| commands.len() * COMMAND_COST),
+        NodeToHub::Output { data, .. } if data.len() > MAX_CHUNK => {
+            Err(format!("a chunk of output has {} bytes, over the limit of {MAX_CHUNK}", data.len()))
+        }
+        NodeToHub::Output { data, .. } => Ok(data.len()),
+        NodeToHub::Exit { end: RunEnd::Failed { message, .. }, .. } => Ok(message.len()),
+        _ => Ok(0),
+    }
+}
+
 /// Sends what the actor says, and a Ping each heartbeat.
 async fn write(
-    mut writer: WriteHalf<TlsStream<TcpStream>>,
+    writer: &mut WriteHalf<TlsStream<TcpStream>>,
     mut queue: mpsc::Receiver<ToLink>,
     heartbeat: Duration,
 ) -> Ending {
@@ -159,22 +182,17 @@ async fn write(
                 next = queue.try_recv().ok();
             }
         }
-        let sent = async {
-            writer.write_all(&out).await?;
-            writer.flush().await?;
-            if last.is_some() { writer.shutdown().await } else { Ok(()) }
-        };
+        let sent = wire::write_within(writer, &mut out, heartbeat * MISSED);
         match last {
-            Some(ref reason) => {
+            Some(reason) => {
                 let _ = timeout(DRAIN, sent).await;
-                return Ending::Bad(reason.clone());
+                return Ending::Bad(reason);
             }
             None => {
                 if let Err(error) = sent.await {
-                    return WireError::Io(error).into();
+                    return error.into();
                 }
             }
         }
-        out.clear();
     }
 }

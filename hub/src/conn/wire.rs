@@ -2,9 +2,12 @@
 
 use std::{io, time::Duration};
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use futures::StreamExt as _;
-use secmon_protocol::codec::{self, Assembler, CodecError, Message};
+use secmon_protocol::{
+    codec::{self, Assembler, CodecError, Message},
+    limits::MAX_FRAME,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     time::timeout,
@@ -13,7 +16,7 @@ use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 /// What is written at once; more than this waits for the peer.
 pub(super) const WRITE_TARGET: usize = 64 << 10;
-/// How long to wait for a peer that was turned away to read why and close.
+/// How long to wait for a peer to read the last that it is sent and to close.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why no message came.
@@ -31,6 +34,12 @@ pub(super) enum WireError {
         /// The limit.
         limit: usize,
     },
+    /// The peer said nothing for too long.
+    #[error("nothing was heard for {} s", .0.as_secs_f32())]
+    Silent(Duration),
+    /// The peer takes nothing of what is written to it.
+    #[error("it does not read what it is sent")]
+    Stuck,
     /// Not a message.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -76,11 +85,33 @@ impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
     /// See [`WireError`].
     pub(super) async fn message(&mut self) -> Result<M, WireError> {
         loop {
-            let frame = self.frame(secmon_protocol::limits::MAX_FRAME).await?;
+            let frame = self.frame(MAX_FRAME).await?;
             if let Some(message) = self.assembler.push(&frame)? {
                 return Ok(message);
             }
         }
+    }
+
+    /// The next message of a peer that must be heard every so often. Each frame counts as being heard, so
+    /// that a large message has the time that it needs over a slow link.
+    ///
+    /// # Errors
+    /// See [`WireError`].
+    pub(super) async fn message_within(&mut self, patience: Duration) -> Result<M, WireError> {
+        loop {
+            let frame = timeout(patience, self.frame(MAX_FRAME)).await;
+            let frame = frame.map_err(|_| WireError::Silent(patience))??;
+            if let Some(message) = self.assembler.push(&frame)? {
+                return Ok(message);
+            }
+        }
+    }
+}
+
+impl<R, M> Reader<R, M> {
+    /// The stream; what was read of it and not handed out is gone.
+    pub(super) fn into_inner(self) -> R {
+        self.frames.into_inner()
     }
 }
 
@@ -116,7 +147,27 @@ pub(super) async fn send<W: AsyncWrite + Unpin, M: Message>(
     stream.flush().await.map_err(WireError::Io)
 }
 
-/// Ends a connection so that the last message is read: closes our side, then waits a moment for the peer's.
+/// Writes all of `out`, and empties it. The peer must take some of it every so often.
+///
+/// # Errors
+/// [`WireError::Stuck`] where it does not, or the stream's own.
+pub(super) async fn write_within<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    out: &mut BytesMut,
+    patience: Duration,
+) -> Result<(), WireError> {
+    let stuck = |_| WireError::Stuck;
+    while !out.is_empty() {
+        match timeout(patience, stream.write(out)).await.map_err(stuck)?.map_err(WireError::Io)? {
+            0 => return Err(WireError::Io(io::ErrorKind::WriteZero.into())),
+            written => out.advance(written),
+        }
+    }
+    timeout(patience, stream.flush()).await.map_err(stuck)?.map_err(WireError::Io)
+}
+
+/// Ends a connection so that the last message is read and the end is seen as one: closes our side (over
+/// TLS with its closing alert), then waits a moment for the peer's.
 pub(super) async fn goodbye<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
     let _ = timeout(GOODBYE, async {
         stream.shutdown().await?;
@@ -125,4 +176,59 @@ pub(super) async fn goodbye<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
         io::Result::Ok(())
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use secmon_protocol::message::node::{HubToNode, NodeToHub};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(3);
+
+    /// A slow link once ended a connection in the middle of its snapshot: the deadline was the message's.
+    #[tokio::test(start_paused = true)]
+    async fn a_large_message_that_comes_slowly_is_heard_as_long_as_its_frames_come() {
+        let (mut far, near) = tokio::io::duplex(1 << 20);
+        let message = NodeToHub::Records(Bytes::from(vec![7; 2 << 20]));
+        let sent = message.clone();
+        let sending = tokio::spawn(async move {
+            for frame in codec::encode_frames(&sent).unwrap() {
+                sleep(PATIENCE - Duration::from_secs(1)).await;
+                let mut out = BytesMut::new();
+                put_frame(&mut out, &[&frame]);
+                far.write_all(&out).await.unwrap();
+            }
+            far
+        });
+        let mut reader = Reader::<_, NodeToHub>::new(near);
+        let began = Instant::now();
+        assert!(reader.message_within(PATIENCE).await.unwrap() == message);
+        assert!(began.elapsed() > 10 * PATIENCE);
+        let _open = sending.await.unwrap();
+        assert!(matches!(reader.message_within(PATIENCE).await, Err(WireError::Silent(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_slowly_is_written_to_and_one_that_does_not_read_is_not() {
+        let (mut far, mut near) = tokio::io::duplex(1 << 10);
+        let mut out = BytesMut::new();
+        put_message(&mut out, &HubToNode::Cancel { job: secmon_protocol::ids::JobId(1) }).unwrap();
+        out.resize(20 << 10, 0);
+        let reading = tokio::spawn(async move {
+            let mut seen = 0;
+            while seen < 20 << 10 {
+                sleep(PATIENCE - Duration::from_secs(1)).await;
+                seen += far.read(&mut [0; 1 << 10]).await.unwrap();
+            }
+            far
+        });
+        write_within(&mut near, &mut out, PATIENCE).await.unwrap();
+        assert!(out.is_empty());
+        let _open = reading.await.unwrap();
+        out.resize(20 << 10, 0);
+        assert!(matches!(write_within(&mut near, &mut out, PATIENCE).await, Err(WireError::Stuck)));
+    }
 }

@@ -7,20 +7,11 @@ use secmon_protocol::{
     limits::MAX_COMMANDS,
 };
 
-use super::{Core, Dirty, Effects, Link, Now};
+use super::{Core, Dirty, Link};
 
 impl Core {
-    /// A node's allowlist has changed.
-    pub(crate) fn handle_commands(
-        &mut self,
-        now: Now,
-        link: Link,
-        mut commands: Vec<CommandInfo>,
-        out: &mut Effects,
-    ) {
-        if let Err(reason) = check(&commands) {
-            return self.close(now, link, &reason, out);
-        }
+    /// A node's allowlist has changed. It has passed [`check`].
+    pub(crate) fn handle_commands(&mut self, link: Link, mut commands: Vec<CommandInfo>) {
         let Some((id, _)) = self.links.get(&link) else { return };
         let id = *id;
         if let Some(node) = self.nodes.get_mut(&id) {

@@ -214,6 +214,7 @@ impl NodeRow {
             log_epoch: Epoch(0),
             last: Seq(0),
             stale: false,
+            others: vec![],
             commands: Vec::<CommandInfo>::new(),
         }
     }

@@ -2,14 +2,16 @@
 //! the actor has nothing to decode.
 
 use secmon_protocol::{
-    codec::{CodecError, decode_list},
-    limits::{MAX_RECORD, MAX_TYPES},
+    codec::{self, CodecError, Items},
+    limits::{MAX_BATCH_RECORDS, MAX_OPS, MAX_RECORD, MAX_TYPES},
     record::{BODY_VERSION, Body, Envelope, NodeRecord, RecordKind},
     state::Op,
 };
 
 /// Longest `secmon.type`, in bytes.
 const MAX_TYPE: usize = 64;
+/// What a record takes in memory beside its bytes, by estimate.
+const RECORD_COST: usize = 256;
 
 /// A record and what the hub needs of its body.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +49,31 @@ pub(crate) enum BadRecord {
     /// It is over a limit.
     #[error("a record's {0} is over its limit")]
     Limit(&'static str),
+    /// A batch has too many of something.
+    #[error("a batch has more than {limit} {what}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
+}
+
+/// The memory that a batch takes once it is read, by estimate; nothing is read for it but lengths.
+///
+/// # Errors
+/// More records than a batch may have.
+pub(crate) fn batch_cost(list: &[u8]) -> Result<usize, BadRecord> {
+    let records = count(list, MAX_BATCH_RECORDS, "records")?;
+    Ok(list.len() + records * RECORD_COST)
+}
+
+/// The items of a list, counted by their lengths alone; a damaged one is found by whoever reads them.
+fn count(list: &[u8], limit: usize, what: &'static str) -> Result<usize, BadRecord> {
+    match Items(list).take(limit + 1).count() {
+        count if count > limit => Err(BadRecord::TooMany { what, limit }),
+        count => Ok(count),
+    }
 }
 
 impl Incoming {
@@ -55,10 +82,19 @@ impl Incoming {
     /// # Errors
     /// The first that breaks the protocol.
     pub(crate) fn batch(list: &[u8]) -> Result<Vec<Self>, BadRecord> {
-        decode_list::<NodeRecord>(list)?.into_iter().map(Self::new).collect()
+        let mut ops = MAX_OPS;
+        let mut batch = Vec::new();
+        for item in Items(list) {
+            batch.push(Self::new(codec::decode(item?)?, &mut ops)?);
+        }
+        Ok(batch)
     }
 
-    pub(crate) fn new(record: NodeRecord) -> Result<Self, BadRecord> {
+    /// A record; `ops` is how many operations it may have, of which those are taken that it has.
+    ///
+    /// # Errors
+    /// It breaks the protocol.
+    pub(crate) fn new(record: NodeRecord, ops: &mut usize) -> Result<Self, BadRecord> {
         let envelope = &record.envelope;
         if envelope.types.len() > MAX_TYPES || envelope.types.iter().any(|name| name.len() > MAX_TYPE) {
             return Err(BadRecord::Limit("list of types"));
@@ -66,22 +102,90 @@ impl Incoming {
         if envelope.body.len() > MAX_RECORD {
             return Err(BadRecord::Limit("body"));
         }
-        let meaning = meaning(envelope)?;
+        let meaning = meaning(envelope, ops)?;
         Ok(Self { record, meaning })
     }
 }
 
-fn meaning(envelope: &Envelope) -> Result<Meaning, BadRecord> {
+fn meaning(envelope: &Envelope, ops: &mut usize) -> Result<Meaning, BadRecord> {
     let known = envelope.version == BODY_VERSION;
+    if known && matches!(envelope.kind, RecordKind::SNAPSHOT | RecordKind::DIFF) {
+        *ops -= count(&envelope.body, *ops, "operations")?;
+    }
+    let checked = |ops: Vec<Op>| match ops.iter().find_map(|op| op.check().err()) {
+        Some(what) => Err(BadRecord::Limit(what)),
+        None => Ok(ops),
+    };
     Ok(match envelope.kind {
         RecordKind::HUB => return Err(BadRecord::Forged),
         RecordKind::SNAPSHOT | RecordKind::DIFF if !known => Meaning::Later,
         RecordKind::SNAPSHOT | RecordKind::DIFF | RecordKind::LOST if known => match envelope.decode()? {
-            Body::Snapshot(ops) => Meaning::Snapshot(ops),
-            Body::Diff(ops) => Meaning::Diff(ops),
+            Body::Snapshot(ops) => Meaning::Snapshot(checked(ops)?),
+            Body::Diff(ops) => Meaning::Diff(checked(ops)?),
             Body::Lost(lost) => Meaning::Lost(lost.count),
             Body::Auth(_) | Body::Hub(_) => Meaning::Event,
         },
         _ => Meaning::Event,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use secmon_protocol::{
+        facet::{FacetId, FacetStatus, Unavailable},
+        ids::Seq,
+        limits::{MAX_FIELD, MAX_KEY, MAX_VALUE},
+        time::UnixNanos,
+    };
+
+    use super::*;
+
+    fn list(records: impl IntoIterator<Item = Envelope>) -> Bytes {
+        let mut list = BytesMut::new();
+        for (envelope, seq) in records.into_iter().zip(1..) {
+            codec::push_item(&mut list, &codec::encode(&NodeRecord { seq: Seq(seq), envelope }));
+        }
+        list.freeze()
+    }
+
+    fn diff(ops: &[Op]) -> Envelope {
+        Envelope::diff(UnixNanos(1), ops)
+    }
+
+    #[test]
+    fn a_batch_of_more_records_than_one_may_have_is_refused_before_it_is_read() {
+        let mut empty = BytesMut::new();
+        (0..MAX_BATCH_RECORDS).for_each(|_| codec::push_item(&mut empty, &[]));
+        assert_eq!(batch_cost(&empty).unwrap(), MAX_BATCH_RECORDS * (4 + RECORD_COST));
+        codec::push_item(&mut empty, &[]);
+        assert_eq!(batch_cost(&empty).unwrap_err().to_string(), "a batch has more than 16384 records");
+    }
+
+    #[test]
+    fn the_operations_of_a_batch_are_counted_together() {
+        let removed = |_| Op::Removed { facet: FacetId(1), key: Bytes::new(), old: Bytes::new() };
+        let half: Vec<Op> = (0..=MAX_OPS / 2).map(removed).collect();
+        assert!(Incoming::batch(&list([diff(&half)])).is_ok());
+        let error = Incoming::batch(&list([diff(&half), diff(&half)])).unwrap_err();
+        assert!(matches!(error, BadRecord::TooMany { what: "operations", .. }), "{error}");
+    }
+
+    #[test]
+    fn texts_keys_and_values_over_their_limits_are_refused_by_name() {
+        let facet = FacetId(100);
+        let why = Unavailable { reason: String::new(), remedy: "x".repeat(MAX_FIELD + 1) };
+        let (old, new) = (FacetStatus::Pending, FacetStatus::Unavailable(why));
+        let bytes = |len| Bytes::from(vec![0; len]);
+        for (op, said) in [
+            (Op::Status { facet, old, new }, "reason"),
+            (Op::Added { facet, key: bytes(MAX_KEY + 1), new: bytes(0) }, "key"),
+            (Op::Added { facet, key: bytes(1), new: bytes(MAX_VALUE + 1) }, "value"),
+        ] {
+            for envelope in [diff(std::slice::from_ref(&op)), Envelope::snapshot(UnixNanos(1), &[op])] {
+                let error = Incoming::batch(&list([envelope])).unwrap_err().to_string();
+                assert!(error.contains(said) && error.contains("limit"), "{error}");
+            }
+        }
+    }
 }

@@ -28,11 +28,13 @@ use secmon_protocol::{
     time::UnixNanos,
 };
 
-use self::commands::check as check_commands;
+#[cfg(test)]
+pub(crate) use self::node::Standing;
 pub(crate) use self::{
+    commands::check as check_commands,
     enrol::{Admission, Enrolling, TokenRow},
-    incoming::Incoming,
-    node::{Introduction, NodeRow},
+    incoming::{Incoming, batch_cost},
+    node::{Introduction, NodeRow, snapshot_too_large},
     runs::{MAX_RUNS_PER_CLIENT, RunRequest},
 };
 use self::{node::Node, runs::Run};

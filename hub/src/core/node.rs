@@ -6,7 +6,7 @@ use secmon_protocol::{
     command::CommandInfo,
     hub_event::HubEvent,
     ids::{Epoch, NodeId, NodeName, Seq},
-    limits::clip,
+    limits::{MAX_MESSAGE, clip},
     message::{
         ErrorCode, Refusal,
         client::{FacetSummary, NodeDetail, NodeSummary, Presence},
@@ -15,12 +15,16 @@ use secmon_protocol::{
     state::{NodeState, RawFacet},
     time::UnixNanos,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Core, Dirty, Effect, Effects, Link, LinkState, Notice, Now, check_commands};
 use crate::ca::Fingerprint;
 
 /// A clock that is off by more than this is worth a warning.
 const CLOCK_TOLERANCE: i64 = 2_000_000_000;
+/// Epochs of a node that are remembered beside its own. A node whose outbox is in memory has a new one with
+/// every start, and there are seldom more than two copies of a machine.
+const OTHERS: usize = 4;
 /// A connection that takes the place of a live one this often …
 const FLAPS: usize = 3;
 /// … within this time means that two machines have the same papers.
@@ -53,8 +57,21 @@ pub(crate) struct NodeRow {
     pub(crate) last: Seq,
     /// Whether its state may be wrong.
     pub(crate) stale: bool,
+    /// Where its other epochs stand, the latest first: of machines that have the same papers and take turns.
+    pub(crate) others: Vec<Standing>,
     /// What may be run there, sorted by label.
     pub(crate) commands: Vec<CommandInfo>,
+}
+
+/// Where one epoch of a node stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// The epoch that the node names.
+    pub(crate) epoch: Epoch,
+    /// The epoch under which its records are logged.
+    pub(crate) log_epoch: Epoch,
+    /// The last record taken.
+    pub(crate) last: Seq,
 }
 
 /// A node that is known.
@@ -65,6 +82,27 @@ pub(super) struct Node {
     pub(super) online: Option<(Link, UnixNanos)>,
     /// When live connections were replaced lately.
     flaps: VecDeque<Duration>,
+}
+
+impl NodeRow {
+    /// Makes an epoch the node's own; whether it was known. One that is not begins at nothing.
+    fn turn_to(&mut self, epoch: Epoch) -> bool {
+        if self.epoch == Some(epoch) {
+            return true;
+        }
+        // Until the snapshot with which a new numbering begins, what is held is the old one's.
+        self.stale = true;
+        if let Some(old) = self.epoch {
+            self.others.insert(0, Standing { epoch: old, log_epoch: self.log_epoch, last: self.last });
+        }
+        let found = self.others.iter().position(|other| other.epoch == epoch);
+        let other = found.map(|at| self.others.remove(at));
+        self.others.truncate(OTHERS);
+        let known = other.is_some();
+        let now = other.unwrap_or(Standing { epoch, log_epoch: epoch, last: Seq(0) });
+        (self.epoch, self.log_epoch, self.last) = (Some(now.epoch), now.log_epoch, now.last);
+        known
+    }
 }
 
 impl Node {
@@ -197,19 +235,13 @@ impl Core {
     ) -> Resume {
         let Some(row) = self.nodes.get_mut(&id).map(|node| &mut node.row) else { return Resume::Oldest };
         let before_oldest = Seq(oldest.0 - 1);
-        if row.epoch == Some(epoch) && newest < row.last {
+        let turned = row.epoch != Some(epoch);
+        let known = row.turn_to(epoch);
+        if known && newest < row.last {
             row.log_epoch = fresh;
             row.last = before_oldest;
             self.want_snapshot(id, link, "it came back with less than it had sent before", out);
             return Resume::Oldest;
-        }
-        let known = row.epoch == Some(epoch);
-        if !known {
-            row.epoch = Some(epoch);
-            row.log_epoch = epoch;
-            row.last = Seq(0);
-            // Until the snapshot with which a new numbering begins, what is held is the old one's.
-            row.stale = true;
         }
         let (last, stale) = (row.last, row.stale);
         if before_oldest > last {
@@ -220,7 +252,11 @@ impl Core {
             }
             self.want_snapshot(id, link, "it no longer had records that the hub has not seen", out);
         } else if known && stale {
-            self.want_snapshot(id, link, "the last connection ended before its snapshot came", out);
+            let reason = match turned {
+                true => "another machine with the same papers was here meanwhile",
+                false => "the last connection ended before its snapshot came",
+            };
+            self.want_snapshot(id, link, reason, out);
         }
         if known { Resume::After(last) } else { Resume::Oldest }
     }
@@ -279,10 +315,36 @@ impl Core {
         all
     }
 
-    /// Every known node with its whole state.
-    pub(crate) fn details(&self) -> Vec<NodeDetail> {
-        self.names.values().filter_map(|id| self.nodes.get(id)).map(Node::detail).collect()
+    /// Every node that is wanted with its whole state, where one message can hold that.
+    ///
+    /// # Errors
+    /// There is too much of it.
+    pub(crate) fn details(
+        &self,
+        wanted: impl Fn(NodeId, &NodeName) -> bool,
+    ) -> Result<Vec<NodeDetail>, Refusal> {
+        let (mut nodes, mut size) = (vec![], 0);
+        for node in self.names.values().filter_map(|id| self.nodes.get(id)) {
+            if wanted(node.row.id, &node.row.name) {
+                size += node.state.size();
+                if size > MAX_MESSAGE {
+                    return Err(snapshot_too_large());
+                }
+                nodes.push(node.detail());
+            }
+        }
+        Ok(nodes)
     }
+}
+
+/// Why a client does not get the state of all the nodes that it wants in one message.
+pub(crate) fn snapshot_too_large() -> Refusal {
+    let message = format!(
+        "the state of these nodes has more than {} MiB, the most that one answer can hold; name fewer nodes in \
+         the filter, or begin with what happens next and get the nodes one by one",
+        MAX_MESSAGE >> 20
+    );
+    Refusal::new(ErrorCode::TooMany, message)
 }
 
 /// A summary of what is only a name yet.

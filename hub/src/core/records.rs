@@ -24,7 +24,7 @@ impl Core {
             }
             let hole = hole(last, &incoming);
             let fits = self.fit(id, &incoming.meaning);
-            if hole.is_some() || fits.is_ok() {
+            if hole.is_some() || !matches!(fits, Err(Misfit::Other { .. })) {
                 // What was dropped before is told before what follows it.
                 self.misfit(now, id, misfits.take(), out);
             }
@@ -32,16 +32,22 @@ impl Core {
                 let reason = "the node did not send them".to_owned();
                 self.tell(now, id, &HubEvent::Gap { from, to, reason }, out);
                 self.want_snapshot(id, link, "records are missing from its stream", out);
+                self.advance(id, to);
             }
-            if let Some(node) = self.nodes.get_mut(&id) {
-                node.row.last = seq;
-            }
-            if let Err(misfit) = fits {
-                misfits = Some((misfits.map_or(seq, |(from, _)| from), seq));
-                self.want_snapshot(id, link, &misfit.to_string(), out);
-            } else if let Err(reason) = self.take(id, link, incoming, out) {
+            let taken = match fits {
+                Ok(()) => self.take(id, link, incoming, out),
+                Err(misfit @ Misfit::Other { .. }) => {
+                    misfits = Some((misfits.map_or(seq, |(from, _)| from), seq));
+                    self.want_snapshot(id, link, &misfit.to_string(), out);
+                    Ok(())
+                }
+                Err(over) => Err(over.to_string()),
+            };
+            // What ends the connection is not taken: the node still holds it, and nothing is missing unsaid.
+            if let Err(reason) = taken {
                 return self.close(now, link, &reason, out);
             }
+            self.advance(id, seq);
         }
         self.misfit(now, id, misfits, out);
         if let Some(node) = self.nodes.get_mut(&id) {
@@ -49,6 +55,13 @@ impl Core {
             let last = node.row.last;
             self.mark(id, Dirty::Progress);
             self.acks.insert(link, last);
+        }
+    }
+
+    /// Everything up to and with this seq was taken or told of.
+    fn advance(&mut self, id: NodeId, last: Seq) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.row.last = last;
         }
     }
 
@@ -78,7 +91,7 @@ impl Core {
         match incoming.meaning {
             Meaning::Snapshot(ops) => match NodeState::from_snapshot(&ops) {
                 Ok(state) => self.reconcile(id, link, seq, envelope.time, state, out),
-                Err(misfit) => return Err(format!("a snapshot makes no sense: {misfit}")),
+                Err(misfit) => return Err(format!("its snapshot cannot be used: {misfit}")),
             },
             Meaning::Diff(ops) => {
                 out.push(Effect::Store(Write::State(id, ops)));

@@ -1,4 +1,4 @@
-//! Which node, and which command, a person means.
+//! Which node a person means.
 
 use secmon_protocol::{
     ids::{NodeId, NodeName},
@@ -61,16 +61,16 @@ impl Core {
         let expected: Vec<_> = self.expected(now).map(|summary| summary.name).collect();
         Refusal {
             code: ErrorCode::UnknownNode,
-            message: format!("no node is called {}", clip(wanted)),
+            message: format!("no node is called \"{}\"", clip(wanted)),
             near: near(wanted, self.names.keys().chain(&expected).map(NodeName::as_str)),
         }
     }
 }
 
 /// The candidates most like `wanted`, nearest first.
-pub(super) fn near<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
+fn near<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = clip(wanted);
-    // Names and labels are short; what is longer than any of them is like none of them.
+    // Names are short; what is longer than any of them is like none of them.
     if wanted.len() > 128 {
         return vec![];
     }

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use secmon_protocol::{
-    command::{OutputStream, RunEnd, RunFailure},
+    command::{MAX_LABEL, OutputStream, RunEnd, RunFailure},
     hub_event::{HubEvent, Requester},
     ids::{JobId, NodeId, RequestId},
-    limits::{MAX_CHUNK, OUTPUT_WINDOW, chunk_cost, clip},
+    limits::{OUTPUT_WINDOW, chunk_cost, clip},
     message::{ErrorCode, Refusal, client::HubToClient, node::HubToNode},
 };
 
-use super::{ClientId, Core, Effect, Effects, Link, Now, resolve};
+use super::{ClientId, Core, Effect, Effects, Link, Now};
 
 /// Most runs that one client may have open.
 pub(crate) const MAX_RUNS_PER_CLIENT: usize = 32;
@@ -62,6 +62,11 @@ impl Core {
         out: &mut Effects,
     ) -> Result<(), Refusal> {
         let refuse = |code, message: String| Err(Refusal::new(code, message));
+        if wish.label.is_empty() || wish.label.len() > MAX_LABEL {
+            let message =
+                format!("a command's label has 1 to {MAX_LABEL} bytes; ask the node for its commands");
+            return refuse(ErrorCode::UnknownLabel, message);
+        }
         if self.job_of(client, wish.request).is_some() {
             return refuse(ErrorCode::Protocol, "the request's number is that of a run".to_owned());
         }
@@ -97,7 +102,8 @@ impl Core {
         Ok(())
     }
 
-    /// The node that can run what is wished.
+    /// The node that is wished, connected. Whether it has the command is its own to say: its file is what
+    /// counts, as it is at that moment, and its answer tells an empty one from one that it may not trust.
     fn able(&self, now: Now, wish: &RunRequest) -> Result<(NodeId, Link), Refusal> {
         let node = match self.find(now, &wish.node) {
             Ok(node) => node,
@@ -113,18 +119,7 @@ impl Core {
             let message = format!("{name} is not connected since {since}; start `secmon node` there");
             return Err(Refusal::new(ErrorCode::NodeAway, message));
         };
-        let labels = || node.row.commands.iter().map(|command| command.label.as_str());
-        if labels().any(|label| label == wish.label) {
-            return Ok((node.row.id, link));
-        }
-        let asked = clip(&wish.label);
-        let message = if node.row.commands.is_empty() {
-            format!("{name} offers no commands; name some in its allowlist")
-        } else {
-            let offered = labels().collect::<Vec<_>>().join(", ");
-            format!("{name} has no command {asked}; it has: {}", clip(&offered))
-        };
-        Err(Refusal { code: ErrorCode::UnknownLabel, message, near: resolve::near(&wish.label, labels()) })
+        Ok((node.row.id, link))
     }
 
     fn job_of(&self, client: ClientId, request: RequestId) -> Option<JobId> {
@@ -185,7 +180,7 @@ impl Core {
         }
     }
 
-    /// A run printed something.
+    /// A run printed something, at most [`secmon_protocol::limits::MAX_CHUNK`] bytes.
     pub(crate) fn handle_output(
         &mut self,
         now: Now,
@@ -197,9 +192,6 @@ impl Core {
         let Some(run) = self.runs.get_mut(&job).filter(|run| run.link == link) else {
             return self.close(now, link, "the node sent output of a run that it was not given", out);
         };
-        if data.len() > MAX_CHUNK {
-            return self.close(now, link, "the node sent a chunk of output over the limit", out);
-        }
         let Some(credit) = run.credit.checked_sub(chunk_cost(data.len())) else {
             return self.close(now, link, "the node sent more output than it was granted", out);
         };

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use secmon_protocol::{
-    command::{CommandInfo, OutputStream, RunEnd},
-    facet::FacetId,
-    hub_event::Requester,
-    ids::{Epoch, RequestId},
-    limits::{MIN_CHUNK_COST, OUTPUT_WINDOW},
+    codec,
+    command::CommandInfo,
+    facet::{FacetId, FacetStatus},
+    ids::Epoch,
+    limits::MAX_VALUE,
     message::{
         ErrorCode,
         client::Presence,
@@ -18,6 +18,8 @@ use secmon_protocol::{
 };
 
 use super::*;
+
+mod runs;
 
 const MINUTE: i64 = 60_000_000_000;
 
@@ -59,7 +61,7 @@ fn connect(core: &mut Core, link: u64, hello: Hello) -> Effects {
 }
 
 fn send(core: &mut Core, link: u64, records: &[NodeRecord]) -> Effects {
-    let records = records.iter().map(|record| Incoming::new(record.clone()).unwrap()).collect();
+    let records = Incoming::batch(&codec::encode_list(records)).unwrap();
     let mut out = vec![];
     core.handle_records(at(3), Link(link), records, &mut out);
     core.flush(&mut out);
@@ -184,6 +186,31 @@ fn a_diff_that_does_not_fit_changes_nothing_until_a_snapshot_comes() {
 }
 
 #[test]
+fn what_makes_a_state_too_large_ends_the_connection_and_is_not_taken() {
+    let mut core = core();
+    let id = enrolled(&mut core);
+    connect(&mut core, 1, hello(1, 1, 0));
+    send(&mut core, 1, &[snapshot(1, b"a")]);
+    let facets: Vec<Op> = (100..200)
+        .map(|n| Op::Status { facet: FacetId(n), old: FacetStatus::Pending, new: FacetStatus::Ready })
+        .collect();
+    for (link, envelope) in
+        [(1, Envelope::diff(UnixNanos(5), &facets)), (2, Envelope::snapshot(UnixNanos(5), &facets))]
+    {
+        let out = send(&mut core, link, &[event(link + 1), record(link + 2, envelope)]);
+        let reason = out.iter().find_map(|effect| match effect {
+            Effect::Close(_, reason) => Some(reason.as_str()),
+            _ => None,
+        });
+        assert!(reason.is_some_and(|reason| reason.contains("more than 32 facets")), "{reason:?}");
+        assert_eq!(core.nodes[&id].state, held(b"a"));
+        // Neither lost nor forgotten: it is the next that the node is asked for.
+        let out = connect(&mut core, link + 1, hello(1, 1, 9));
+        assert_eq!((resume(&out), stale(&core)), (Resume::After(Seq(link + 1)), false));
+    }
+}
+
+#[test]
 fn a_node_that_went_back_in_time_gets_a_new_numbering() {
     let mut core = core();
     enrolled(&mut core);
@@ -194,6 +221,53 @@ fn a_node_that_went_back_in_time_gets_a_new_numbering() {
     let out = send(&mut core, 2, &[event(2), snapshot(3, b"b")]);
     assert_eq!(logged(&out), ["3:777:2", "2:777:3"], "ids are never used twice");
     assert_eq!(resume(&connect(&mut core, 3, hello(1, 4, 3))), Resume::After(Seq(3)));
+}
+
+/// Two machines with the same papers take each other's place for ever. Each once looked new at every turn,
+/// and all that it had sent before was said to be missing.
+#[test]
+fn machines_with_the_same_papers_go_on_where_each_of_them_was() {
+    let mut core = core();
+    enrolled(&mut core);
+    connect(&mut core, 1, hello(1, 1, 0));
+    send(&mut core, 1, &[snapshot(1, b"a"), event(2)]);
+    connect(&mut core, 2, hello(2, 1, 0));
+    send(&mut core, 2, &[snapshot(1, b"b"), event(2), event(3)]);
+    for turn in 0..3 {
+        for (epoch, last) in [(1, 2 + turn), (2, 3 + turn)] {
+            let link = 10 * epoch + turn;
+            let out = connect(&mut core, link, hello(epoch, last + 1, last));
+            assert_eq!((resume(&out), resyncs(&out)), (Resume::After(Seq(last)), 1));
+            assert_eq!(logged(&out), ["node.disconnected", "node.connected"], "no gap");
+            let out = send(&mut core, link, &[snapshot(last + 1, &[epoch as u8])]);
+            assert_eq!((logged(&out), stale(&core)), (vec![format!("2:{epoch}:{}", last + 1)], false));
+        }
+    }
+    // What really is missing is said; and who was long away is forgotten.
+    let out = connect(&mut core, 90, hello(1, 9, 9));
+    assert!(logged(&out).contains(&"gap 6-8".to_owned()), "{:?}", logged(&out));
+    (100..200).for_each(|epoch| drop(connect(&mut core, epoch, hello(epoch, 1, 0))));
+    assert_eq!(core.nodes.values().next().unwrap().row.others.len(), 4);
+    assert_eq!(resume(&connect(&mut core, 91, hello(1, 1, 9))), Resume::Oldest);
+}
+
+#[test]
+fn a_snapshot_that_no_message_can_hold_is_refused() {
+    let mut core = core();
+    let id = enrolled(&mut core);
+    let mut large = NodeState::default();
+    let value = Bytes::from(vec![7; MAX_VALUE]);
+    let entries = (0..20_u8).map(|n| (Bytes::copy_from_slice(&[n]), value.clone()));
+    large.set(FacetId::SESSIONS, RawFacet::Ready(entries.collect()));
+    core.nodes.get_mut(&id).unwrap().state = large.clone();
+    assert_eq!(core.details(|_, _| true).unwrap().len(), 1);
+    let other: NodeName = "web-2".parse().unwrap();
+    let wish = Enrolling { secret: [2; 32], id, name: other.clone(), valid: Duration::ZERO, replace: false };
+    core.enroll(at(0), Enrolling { id: NodeId([2; 16]), ..wish }, &mut vec![]).unwrap();
+    let second = core.join(at(1), &[2; 32], [8; 32], "", &mut vec![]).unwrap().node;
+    core.nodes.get_mut(&second).unwrap().state = large;
+    assert_eq!(core.details(|_, _| true).unwrap_err().code, ErrorCode::TooMany);
+    assert_eq!(core.details(|_, name| *name == other).unwrap().len(), 1);
 }
 
 #[test]
@@ -272,57 +346,6 @@ fn a_token_works_once_and_until_it_expires() {
     core.enroll(at(12), wish(3, "a", true), out).unwrap();
     assert_eq!(core.join(at(13), &[3; 32], [6; 32], "", out).unwrap().node, first.node);
     assert!(!core.papers.contains_key(&[5; 32]) && core.papers.contains_key(&[6; 32]));
-}
-
-fn wish(request: u64, credit: u32) -> RunRequest {
-    let by = Requester { uid: 0, user: None, pid: None, agent: String::new() };
-    RunRequest { request: RequestId(request), node: "web-1".into(), label: "up".into(), credit, by }
-}
-
-#[test]
-fn credit_is_counted_and_never_over_the_window() {
-    let mut core = core();
-    enrolled(&mut core);
-    connect(&mut core, 1, hello(1, 1, 0));
-    let mut out = vec![];
-    core.handle_run(at(4), ClientId(1), wish(1, OUTPUT_WINDOW + 1), &mut out);
-    assert!(matches!(&out[0], Effect::ToClient(_, HubToClient::Error { .. })), "{out:?}");
-    out.clear();
-    core.handle_run(at(4), ClientId(1), wish(1, MIN_CHUNK_COST), &mut out);
-    assert_eq!(logged(&out), ["command.started"]);
-    out.clear();
-    let chunk = |out: &mut Effects, core: &mut Core| {
-        let data = (OutputStream::Stdout, Bytes::from_static(b"x"));
-        core.handle_output(at(4), Link(1), JobId(1), data, out);
-    };
-    chunk(&mut out, &mut core);
-    core.handle_credit(ClientId(1), RequestId(1), MIN_CHUNK_COST, &mut out);
-    chunk(&mut out, &mut core);
-    assert_eq!(count(&out, |e| matches!(e, Effect::ToClient(_, HubToClient::Output { .. }))), 2);
-    assert_eq!(count(&out, |e| matches!(e, Effect::Close(..))), 0);
-    out.clear();
-    core.handle_credit(ClientId(1), RequestId(1), OUTPUT_WINDOW + 1, &mut out);
-    assert_eq!(count(&out, |e| matches!(e, Effect::ToNode(_, HubToNode::Cancel { .. }))), 1);
-    out.clear();
-    chunk(&mut out, &mut core);
-    assert_eq!(count(&out, |e| matches!(e, Effect::Close(..))), 1, "more than was granted");
-    assert_eq!(logged(&out), ["command.finished", "node.disconnected"]);
-}
-
-#[test]
-fn a_run_outlives_its_client_until_its_exit() {
-    let mut core = core();
-    enrolled(&mut core);
-    connect(&mut core, 1, hello(1, 1, 0));
-    let mut out = vec![];
-    core.handle_run(at(4), ClientId(1), wish(1, 0), &mut out);
-    out.clear();
-    core.handle_client_down(ClientId(1), &mut out);
-    assert_eq!(out, [Effect::ToNode(Link(1), HubToNode::Cancel { job: JobId(1) })]);
-    out.clear();
-    core.handle_exit(at(5), Link(1), JobId(1), RunEnd::Cancelled, &mut out);
-    assert_eq!(logged(&out), ["command.finished"]);
-    assert_eq!(count(&out, |e| matches!(e, Effect::ToClient(..))), 0);
 }
 
 /// One step of a node whose connection is bad.

@@ -45,7 +45,7 @@ pub(super) fn write(db: &Connection, write: &Write) -> Result<(), StoreError> {
 
 fn node(db: &Connection, row: &NodeRow) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "INSERT OR REPLACE INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT OR REPLACE INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         row.id.0,
@@ -61,6 +61,7 @@ fn node(db: &Connection, row: &NodeRow) -> rusqlite::Result<()> {
         row.last.0.cast_signed(),
         row.stale,
         codec::encode_list(&row.commands).as_ref(),
+        codec::encode_list(&row.others).as_ref(),
     ])
     .map(drop)
 }
@@ -102,8 +103,8 @@ pub(super) fn load(db: &Connection) -> Result<Kept, StoreError> {
     }
     let mut kept = Kept::default();
     let mut select = db.prepare(
-        "SELECT id, name, papers, seen, agent, address, facts, clock_offset, epoch, log_epoch, last, stale, commands
-         FROM nodes",
+        "SELECT id, name, papers, seen, agent, address, facts, clock_offset, epoch, log_epoch, last, stale, commands,
+         others FROM nodes",
     )?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
@@ -147,7 +148,7 @@ fn facets(db: &Connection) -> Result<Facets, StoreError> {
 }
 
 fn read_node(row: &Row<'_>) -> Result<NodeRow, StoreError> {
-    let (facts, commands): (Vec<u8>, Vec<u8>) = (row.get(6)?, row.get(12)?);
+    let (facts, commands, others): (Vec<u8>, Vec<u8>, Vec<u8>) = (row.get(6)?, row.get(12)?, row.get(13)?);
     Ok(NodeRow {
         id: NodeId(row.get(0)?),
         name: name(row.get(1)?)?,
@@ -162,6 +163,7 @@ fn read_node(row: &Row<'_>) -> Result<NodeRow, StoreError> {
         last: Seq(row.get::<_, i64>(10)?.cast_unsigned()),
         stale: row.get(11)?,
         commands: codec::decode_list::<CommandInfo>(&commands)?,
+        others: codec::decode_list(&others)?,
     })
 }
 

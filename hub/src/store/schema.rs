@@ -10,7 +10,8 @@ use super::StoreError;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Each brings the database from the form of its index to the next. A released step never changes.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE nodes (
         id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, papers BLOB NOT NULL UNIQUE, seen INTEGER NOT NULL,
         agent TEXT NOT NULL, address TEXT NOT NULL, facts BLOB NOT NULL, clock_offset INTEGER NOT NULL,
@@ -29,7 +30,9 @@ const STEPS: &[&str] = &["
         secret BLOB PRIMARY KEY, node BLOB NOT NULL, name TEXT NOT NULL, made INTEGER NOT NULL,
         expires INTEGER NOT NULL, replace_known INTEGER NOT NULL, used INTEGER
     ) WITHOUT ROWID;
-"];
+",
+    "ALTER TABLE nodes ADD COLUMN others BLOB NOT NULL DEFAULT x''",
+];
 
 /// Sets the connection up and takes the steps that are missing.
 pub(super) fn prepare(db: &mut Connection) -> Result<(), StoreError> {

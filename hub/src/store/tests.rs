@@ -11,7 +11,7 @@ use secmon_protocol::{
 };
 
 use super::*;
-use crate::core::{NodeRow, TokenRow};
+use crate::core::{NodeRow, Standing, TokenRow};
 
 fn node() -> NodeRow {
     NodeRow {
@@ -27,6 +27,7 @@ fn node() -> NodeRow {
         log_epoch: Epoch(u64::MAX - 1),
         last: Seq(6),
         stale: true,
+        others: vec![Standing { epoch: Epoch(9), log_epoch: Epoch(8), last: Seq(7) }],
         commands: vec![CommandInfo { label: "x".into(), description: "y".into(), timeout_ms: 7 }],
     }
 }
@@ -66,6 +67,19 @@ fn what_was_written_is_there_after_a_restart() {
     assert_eq!(kept.tokens, std::slice::from_ref(&token));
     store.commit(&[Write::ForgetToken(token.secret)]).unwrap();
     assert!(store.load().unwrap().tokens.is_empty());
+}
+
+#[test]
+fn a_file_of_an_earlier_form_is_brought_to_the_newest_with_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    store.commit(&[Write::Node(Box::new(node()))]).unwrap();
+    store.db.execute_batch("ALTER TABLE nodes DROP COLUMN others; PRAGMA user_version = 1").unwrap();
+    drop(store);
+    let mut store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.load().unwrap().nodes[0].0, NodeRow { others: vec![], ..node() });
+    store.commit(&[Write::Node(Box::new(node()))]).unwrap();
+    assert_eq!(store.load().unwrap().nodes[0].0, node());
 }
 
 #[test]

@@ -7,12 +7,16 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::SinkExt as _;
 use secmon_protocol::{
     codec,
+    command::{CommandInfo, OutputStream},
+    facet::{FacetId, FacetStatus, Unavailable},
+    ids::Seq,
     message::{
         client::{ClientToHub, Filter, From, HubToClient},
         join,
         node::{self, HubToNode, NodeToHub},
     },
-    record::LogRecord,
+    record::{Envelope, LogRecord, NodeRecord},
+    state::Op,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -189,6 +193,68 @@ async fn a_subscriber_that_does_not_read_costs_the_others_nothing_and_is_told_wh
     }
     assert!(gaps == 1 && seen < RECORDS && seen > 0, "{gaps} gaps, {seen} seen");
     hub.stop().await;
+}
+
+fn diff(seq: u64, op: Op) -> NodeRecord {
+    NodeRecord { seq: Seq(seq), envelope: Envelope::diff(common::now(), &[op]) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_sends_more_than_its_share_is_cut_off_and_the_list_goes_on() {
+    let (_dir, hub, _, mut good) = with_a_good_node().await;
+    let papers = hub.enrol("bad").await;
+    let facet = FacetId(100);
+    let why = Unavailable { reason: "x".repeat(20 << 20), remedy: String::new() };
+    let unavailable = Op::Status { facet, old: FacetStatus::Pending, new: FacetStatus::Unavailable(why) };
+    let key = Op::Added { facet, key: vec![7; 2 << 10].into(), new: Bytes::new() };
+    let value = Op::Added { facet, key: Bytes::new(), new: vec![7; 2 << 20].into() };
+    let mut many = BytesMut::new();
+    (0..100_000).for_each(|_| codec::push_item(&mut many, &[]));
+    let records = |op| NodeToHub::Records(codec::encode_list(&[diff(1, op)]));
+    let job = secmon_protocol::ids::JobId(1);
+    let (label, description) = ("x".repeat(65), String::new());
+    for message in [
+        records(unavailable),
+        records(key),
+        records(value),
+        NodeToHub::Records(many.freeze()),
+        NodeToHub::Commands(vec![CommandInfo { label, description, timeout_ms: 0 }]),
+        NodeToHub::Output { job, stream: OutputStream::Stdout, data: vec![7; (64 << 10) + 1].into() },
+    ] {
+        let mut bad = hub.node(&papers).await;
+        bad.wire.send(&message).await;
+        ended(&mut bad).await;
+    }
+    let list = hub.client().await.list().await;
+    assert!(list.iter().any(|node| node.name.as_str() == "bad" && node.facets.is_empty()), "{list:?}");
+    still_works(&hub, &mut good, 2).await;
+    hub.stop().await;
+}
+
+/// Reads to the end, which must be one that the hub meant: over TLS without its closing alert it is an
+/// `UnexpectedEof`.
+async fn ends_cleanly(mut stream: impl tokio::io::AsyncRead + Unpin) {
+    let mut rest = vec![];
+    timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("an end in time").expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_the_hub_ends_has_a_clean_end() {
+    let (_dir, hub, papers, good) = with_a_good_node().await;
+    // Replaced, at fault, and stopped.
+    let again = hub.node_with(&papers, hello(1, 2, 1)).await;
+    ends_cleanly(good.wire.frames.into_inner()).await;
+    let mut bad = hub.node(&hub.enrol("bad").await).await;
+    bad.wire.send(&NodeToHub::Hello(hello(1, 1, 0))).await;
+    ends_cleanly(bad.wire.frames.into_inner()).await;
+    let client = hub.client().await;
+    let ends = async {
+        tokio::join!(
+            ends_cleanly(again.wire.frames.into_inner()),
+            ends_cleanly(client.wire.frames.into_inner())
+        )
+    };
+    tokio::join!(hub.stop(), ends);
 }
 
 /// What all hubs of this process have logged.

@@ -1,6 +1,6 @@
 //! Runs: from a client through the hub to a node and back.
 
-use crate::common::{Client, Node, start};
+use crate::common::{Client, Node, full, start};
 use bytes::Bytes;
 use secmon_protocol::{
     command::{OutputStream, RunEnd, RunFailure},
@@ -98,7 +98,44 @@ async fn a_node_that_sends_more_than_it_was_granted_is_cut_off_and_its_runs_end(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_node_or_label_is_answered_with_what_there_is() {
+async fn what_a_node_says_of_a_label_that_it_did_not_list_reaches_the_client() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = start(dir.path()).await;
+    let papers = hub.enrol("web-1").await;
+    let mut node = hub.node(&papers).await;
+    let mut client = hub.client().await;
+    let request = begin(&mut client, "web-1", "added-just-now").await;
+    let job = handed_over(&mut node).await;
+    let end = RunEnd::Failed { why: RunFailure::UnknownLabel, message: "it has: id".into() };
+    node.wire.send(&NodeToHub::Exit { job, end: end.clone() }).await;
+    assert_eq!(client.next().await, HubToClient::Exit { request, end });
+    hub.stop().await;
+}
+
+/// The end of a run and a write that the store refuses once came in one batch, and the client waited for
+/// ever: the end went with the batch, and the run was no longer there to be ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_ends_for_its_client_though_the_store_refuses_what_came_with_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = start(dir.path()).await;
+    let papers = hub.enrol("web-1").await;
+    let mut node = hub.node(&papers).await;
+    let mut client = hub.client().await;
+    let request = begin(&mut client, "web-1", "uptime").await;
+    handed_over(&mut node).await;
+    let _full = full(dir.path());
+    // Its end is written as well: when the node was last seen.
+    drop(node);
+    let exit = client.next().await;
+    assert!(
+        matches!(&exit, HubToClient::Exit { request: of, end: RunEnd::Failed { why: RunFailure::NodeLost, .. } } if *of == request),
+        "{exit:?}"
+    );
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_node_is_answered_with_what_there_is() {
     let dir = tempfile::tempdir().unwrap();
     let hub = start(dir.path()).await;
     let papers = hub.enrol("web-1").await;
@@ -107,8 +144,8 @@ async fn a_wrong_node_or_label_is_answered_with_what_there_is() {
     assert_eq!((refusal.code, refusal.near), (ErrorCode::UnknownNode, vec!["web-1".to_owned()]));
     assert_eq!(refused(&mut client, "web-1", "uptime").await.code, ErrorCode::NodeAway);
     let node = hub.node(&papers).await;
-    let refusal = refused(&mut client, "web-1", "uptim").await;
-    assert_eq!((refusal.code, refusal.near), (ErrorCode::UnknownLabel, vec!["uptime".to_owned()]));
+    assert_eq!(refused(&mut client, "web-1", &"x".repeat(65)).await.code, ErrorCode::UnknownLabel);
+    assert_eq!(refused(&mut client, "", "uptime").await.message, "no node is called \"\"");
     client.enroll("new", false).await;
     assert_eq!(refused(&mut client, "new", "uptime").await.code, ErrorCode::NodeAway);
     // An id does as well as the name.

@@ -309,6 +309,15 @@ impl Client {
     }
 }
 
+/// Has the hub's database refuse what is written of nodes, until `DROP TRIGGER full`.
+pub(crate) fn full(dir: &Path) -> rusqlite::Connection {
+    let database = rusqlite::Connection::open(dir.join("state/hub.db")).unwrap();
+    database.busy_timeout(PATIENCE).unwrap();
+    let trigger = "CREATE TRIGGER full BEFORE UPDATE ON nodes BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    database.execute_batch(trigger).unwrap();
+    database
+}
+
 pub(crate) fn hello(epoch: u64, oldest: u64, newest: u64) -> Hello {
     Hello {
         agent: "0.1.0".into(),

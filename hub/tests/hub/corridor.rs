@@ -1,6 +1,6 @@
 //! A login's way through the hub, with real TLS on one side and the real socket on the other.
 
-use crate::common::{self, PATIENCE, auth, config, hello, run, snapshot, start, state};
+use crate::common::{self, PATIENCE, auth, config, full, hello, run, snapshot, start, state};
 use secmon_hub::HubError;
 use secmon_protocol::{
     codec,
@@ -209,10 +209,7 @@ async fn what_the_store_refuses_is_neither_acknowledged_nor_seen_and_comes_again
     let mut client = hub.client().await;
     client.subscribe(From::Now, Filter::default()).await;
 
-    let database = rusqlite::Connection::open(dir.path().join("state/hub.db")).unwrap();
-    database.busy_timeout(PATIENCE).unwrap();
-    let trigger = "CREATE TRIGGER full BEFORE UPDATE ON nodes BEGIN SELECT RAISE(ABORT, 'disk full'); END";
-    database.execute_batch(trigger).unwrap();
+    let database = full(dir.path());
     node.records(&[auth(2)]).await;
     assert_eq!(node.next().await, None, "the node is sent away");
     assert!(matches!(client.list().await[0].presence, Presence::Away { .. }), "the hub goes on serving");

@@ -18,6 +18,7 @@ use secmon_protocol::{
     },
 };
 use tokio::{
+    io::join,
     net::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
@@ -92,8 +93,8 @@ pub(super) async fn serve(stream: UnixStream, shared: &Arc<Shared>) -> Ending {
 }
 
 async fn converse(
-    reader: Reader<OwnedReadHalf, ClientToHub>,
-    write: OwnedWriteHalf,
+    mut reader: Reader<OwnedReadHalf, ClientToHub>,
+    mut write: OwnedWriteHalf,
     by: Requester,
     shared: &Arc<Shared>,
 ) -> Ending {
@@ -106,12 +107,13 @@ async fn converse(
     shared.actor.send(Message::ClientUp(client, wire)).await;
     let requests = requests::Requests::new(client, by, answers, events, shared.clone());
     let ending = tokio::select! {
-        ending = Box::pin(requests.serve(reader)) => ending,
-        ending = writer::run(write, waiting, answered, pending) => ending,
+        ending = Box::pin(requests.serve(&mut reader)) => ending,
+        ending = writer::run(&mut write, waiting, answered, pending) => ending,
         () = kill.cancelled() => Ending::Bad("it does not read what it is sent".to_owned()),
         () = shared.stop.cancelled() => Ending::stopping(),
     };
     shared.actor.send(Message::ClientDown(client)).await;
+    wire::goodbye(&mut join(reader.into_inner(), write)).await;
     ending
 }
 

@@ -3,8 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use secmon_protocol::{
+    codec,
     hub_event::Requester,
     ids::{NodeName, RequestId},
+    limits::MAX_MESSAGE,
     message::{
         ErrorCode, Refusal,
         client::{ClientToHub, Filter, From, HubToClient},
@@ -20,7 +22,7 @@ use super::{
 };
 use crate::{
     actor::Message,
-    core::{ClientId, RunRequest},
+    core::{ClientId, RunRequest, snapshot_too_large},
     hub,
 };
 
@@ -52,7 +54,7 @@ impl Requests {
     }
 
     /// Answers until the connection ends.
-    pub(super) async fn serve(mut self, mut reader: Reader<OwnedReadHalf, ClientToHub>) -> Ending {
+    pub(super) async fn serve(mut self, reader: &mut Reader<OwnedReadHalf, ClientToHub>) -> Ending {
         loop {
             let message = match reader.message().await {
                 Ok(message) => message,
@@ -145,12 +147,17 @@ impl Requests {
             From::Now => (subscription::Start::at(ring.newest()), None),
             From::Cursor(cursor) => (subscription::Start::after(ring, cursor), None),
             From::Snapshot => {
-                let (n, mut nodes) = self.shared.actor.ask(Message::Snapshot).await?;
-                nodes.retain(|node| matcher.wants_node(node.summary.id, &node.summary.name));
+                let wanted = matcher.clone();
+                let wanted = Box::new(move |id, name: &NodeName| wanted.wants_node(id, name));
+                let (n, nodes) = self.shared.actor.ask(|reply| Message::Snapshot(wanted, reply)).await?;
                 (subscription::Start::at(n), Some(nodes))
             }
         };
         let subscribed = HubToClient::Subscribed { request, after: ring.cursor(start.after), snapshot };
+        // The one answer that may be too large: before anything follows from it.
+        if codec::encode(&subscribed).len() > MAX_MESSAGE {
+            return Err(snapshot_too_large());
+        }
         let subscription = Subscription { request, matcher, start, ring: ring.clone() };
         // Answers are written before events, so that this one is there before what follows from it.
         self.answer(subscribed).await;

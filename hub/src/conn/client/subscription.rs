@@ -39,7 +39,7 @@ pub(super) enum Outgoing {
 }
 
 /// A filter, ready to be used.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Matcher {
     nodes: Vec<WildMatch>,
     types: Vec<WildMatch>,

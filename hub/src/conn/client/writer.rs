@@ -24,7 +24,7 @@ const EVENT_HEADER: usize = 32;
 
 /// Writes until the connection ends.
 pub(super) async fn run(
-    mut stream: OwnedWriteHalf,
+    stream: &mut OwnedWriteHalf,
     mut queue: mpsc::Receiver<HubToClient>,
     mut answers: mpsc::Receiver<HubToClient>,
     mut events: mpsc::Receiver<Outgoing>,
@@ -98,9 +98,7 @@ fn too_large(request: RequestId, entry: &Entry) -> HubToClient {
 /// The request of an answer that may be too large.
 fn answered(message: &HubToClient) -> Option<RequestId> {
     match message {
-        HubToClient::Nodes { request, .. }
-        | HubToClient::Node { request, .. }
-        | HubToClient::Subscribed { request, .. } => Some(*request),
+        HubToClient::Nodes { request, .. } | HubToClient::Node { request, .. } => Some(*request),
         _ => None,
     }
 }
