@@ -41,7 +41,9 @@ impl RawFacet {
     }
 
     /// How many entries it has.
-    fn len(&self) -> usize {
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "an empty facet is not one without entries")]
+    pub fn len(&self) -> usize {
         match self {
             Self::Ready(entries) => entries.len(),
             _ => 0,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use secmon_protocol::{
     facet::FacetId,
     ids::{Epoch, Seq},
-    limits::MAX_RECORD,
+    limits::{MAX_ENTRIES, MAX_KEY, MAX_RECORD, MAX_STATE, MAX_VALUE},
     record::{Envelope, RecordKind},
     state::{self, NodeState, RawFacet},
     time::UnixNanos,
@@ -19,6 +19,9 @@ use secmon_protocol::{
 pub use outbox::{Batch, Outbox};
 
 use crate::watch::Observation;
+
+/// Bytes that an entry takes in a snapshot beside its key and value, and some more.
+const ENTRY_OVERHEAD: usize = 32;
 
 /// What a node says of its records when it connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,11 +65,36 @@ impl NodeCore {
 
     fn facet(&mut self, id: FacetId, facet: RawFacet, now: UnixNanos) {
         self.seen.set(id, facet);
+        // A hub that refuses the state would do so for ever; better that one facet is said to be unseen.
+        if let Err(reason) = self.sendable(id) {
+            self.seen
+                .set(id, RawFacet::unavailable(reason, "watch less of it, or raise an issue with secmon"));
+        }
         if self.reported.is_some() {
             self.report_changes(now);
         } else if self.settled() {
             self.snapshot(now);
         }
+    }
+
+    /// Holds a facet that was just seen against what a hub accepts.
+    fn sendable(&self, id: FacetId) -> Result<(), String> {
+        if let RawFacet::Ready(entries) = self.seen.facet(id) {
+            if entries.len() > MAX_ENTRIES {
+                return Err(format!("there are {} entries, and {MAX_ENTRIES} is the most", entries.len()));
+            }
+            let large = |(key, value): (&Bytes, &Bytes)| key.len() > MAX_KEY || value.len() > MAX_VALUE;
+            if entries.iter().any(large) {
+                return Err(format!("an entry is larger than {MAX_VALUE} bytes, which is the most"));
+            }
+        }
+        let entries: usize = self.seen.facets().map(|(_, facet)| facet.len()).sum();
+        if self.seen.size() + entries * ENTRY_OVERHEAD > MAX_STATE {
+            return Err(format!(
+                "it would make the node's state larger than {MAX_STATE} bytes, which is the most"
+            ));
+        }
+        Ok(())
     }
 
     /// Whether every watcher has said what it sees. Until then there is no snapshot: a facet that is
@@ -239,11 +267,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_facet_that_no_hub_would_accept_is_unavailable_and_comes_back_when_it_is_smaller() {
+        let mut core = NodeCore::new(Epoch(1), 64 << 20);
+        settle(&mut core);
+        for sessions in [MAX_ENTRIES + 1, 90_000] {
+            core.observe(Observation::Sessions(Facet::Ready(sessions_of(sessions, 0))), NOW);
+            let RawFacet::Unavailable(why) = core.seen.facet(FacetId::SESSIONS) else { panic!("{sessions}") };
+            assert!(why.reason.contains("the most"), "{why:?}");
+        }
+        core.observe(Observation::Sessions(Facet::Ready(sessions_of(1, 0))), NOW);
+        assert!(matches!(core.seen.facet(FacetId::SESSIONS), RawFacet::Ready(entries) if entries.len() == 1));
+    }
+
     fn sessions_of(count: usize, round: u64) -> BTreeMap<String, Session> {
         let session = |i: usize| Session {
             user: format!("user{i}-{}", if i == 0 { round } else { 0 }),
             tty: Some(format!("pts/{i}")),
-            remote: Some("a-rather-long-name-of-a-remote-host.example.org".repeat(3)),
+            remote: Some("a-rather-long-name-of-a-remote-host.example.org".repeat(5)),
             since: NOW,
             leader: Some(7),
             service: None,
