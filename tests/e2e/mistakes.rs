@@ -150,7 +150,7 @@ fn an_allowlist_that_others_may_write_is_refused() {
     node.start_again();
     hub.wait_for_node("web1", "online");
     assert_eq!(hub.json(&["commands", "web1"]).len(), 0);
-    assert_eq!(hub.client(&["run", "web1", "id"]).code(), 125);
+    refused(&hub.client(&["run", "web1", "id"]), 125, &["web1.commands.toml", "0666", "chmod go-w"]);
     node.process().wait_for_log("the reason", |line| line.contains("web1.commands.toml"));
 }
 
@@ -186,6 +186,17 @@ fn wrong_usage_ends_with_2_and_help_has_examples() {
             "{help}"
         );
     }
+}
+
+#[test]
+fn a_watch_that_can_see_nothing_says_so_and_watches_on() {
+    let lab = Lab::new();
+    let hub = Hub::start(&lab, Place::Here);
+    let watch = hub.spawn_client(&["watch", "--json", "--type", "sesion.*", "--node", "wep1"]);
+    for word in ["sesion.*", "wep1"] {
+        watch.wait_for_log("a warning", |line| line.contains(word));
+    }
+    assert!(watch.is_running());
 }
 
 #[test]
