@@ -30,7 +30,8 @@ struct Arguments {
     #[command(subcommand)]
     role: Role,
     #[cfg(any(feature = "hub", feature = "client"))]
-    /// The hub's Unix socket [default: a user's own hub's where there is one, else /run/secmon/hub.sock]
+    /// The hub's Unix socket: where clients look for it, and where `hub` and `up` make it [default:
+    /// /run/secmon/hub.sock; not as root: a user's own]
     #[arg(long, value_name = "PATH", env = "SECMON_SOCKET", global = true)]
     socket: Option<std::path::PathBuf>,
 }

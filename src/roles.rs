@@ -18,7 +18,8 @@ pub(crate) struct Places {
     /// The configuration file [default: /etc/secmon/secmon.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// The folder for keys and state [default: /var/lib/secmon; not as root: ~/.local/state/secmon]
+    /// The folder for keys and state, and for a hub's socket where --socket does not say [default:
+    /// /var/lib/secmon; not as root: ~/.local/state/secmon]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 }

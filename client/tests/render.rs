@@ -362,7 +362,7 @@ fn a_list_that_is_piped_is_not_wrapped() {
     new                      expected  11:59:50          -            -         -         -
     web-1                    online    11:00:00          2            0         read      0.1.0
 
-    db.internal.example.org: sessions unavailable: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
+    db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
     db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
     db.internal.example.org: what is shown may be out of date, its state is being fetched anew
     ");
@@ -385,7 +385,7 @@ fn a_list_fits_the_terminal() {
     new          expected 11:59:50   -           -      -
     web-1        online   11:00:00   2           0      read
 
-    db.internal.example.org: sessions unavailable: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
+    db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
     db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
     db.internal.example.org: what is shown may be out of date, its state is being fetched anew
     ");
@@ -396,7 +396,7 @@ fn a_list_fits_the_terminal() {
     new           expected  11:59:50    -            -         -         -
     web-1         online    11:00:00    2            0         read      0.1.0
 
-    db.internal.example.org: sessions unavailable: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
+    db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
     db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
     db.internal.example.org: what is shown may be out of date, its state is being fetched anew
     ");

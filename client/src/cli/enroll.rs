@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
-use jiff::SignedDuration;
+use jiff::{Span, SpanRelativeTo};
 use secmon_protocol::{ids::NodeName, text::printable};
 use serde_json::json;
 
@@ -37,8 +37,8 @@ pub struct EnrollArgs {
 }
 
 fn valid(text: &str) -> Result<Duration, String> {
-    let parsed: SignedDuration = text.parse().map_err(|_| "write it as 15m, 2h or 1d".to_owned())?;
-    match Duration::try_from(parsed) {
+    let parsed = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    match Duration::try_from(parsed.map_err(|_| "write it as 15m, 2h or 1d".to_owned())?) {
         Ok(duration) if duration >= Duration::from_secs(1) && duration.as_secs() <= u64::from(u32::MAX) => {
             Ok(duration)
         }
@@ -107,6 +107,7 @@ mod tests {
     fn durations_are_written_as_people_write_them() {
         assert_eq!(valid("1h").unwrap(), Duration::from_secs(3600));
         assert_eq!(valid("15m").unwrap(), Duration::from_secs(900));
+        assert_eq!(valid("1d").unwrap(), Duration::from_secs(86_400));
         assert_eq!(valid("1h 30m").unwrap(), Duration::from_secs(5400));
         for bad in ["", "x", "0s", "-1h", "10ms", "1000000000h"] {
             assert!(valid(bad).is_err(), "{bad}");

@@ -84,7 +84,7 @@ fn cell(node: &NodeSummary, facet: FacetId) -> String {
 /// One line for every facet that cannot be seen.
 fn unavailable(node: &NodeSummary) -> Vec<String> {
     let line = |facet, reason: &str, remedy: &str| {
-        format!("{}: {} unavailable: {}", node.name, facet_words(facet), why(reason, remedy))
+        format!("{}: cannot see {}: {}", node.name, facet_words(facet), why(reason, remedy))
     };
     node.facets
         .iter()

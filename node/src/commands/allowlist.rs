@@ -286,6 +286,11 @@ fn parse_lines(text: &str) -> Result<Entries, AllowlistError> {
         let bad = |why: String| AllowlistError::Entry { place: format!("line {}", number + 1), why };
         let (label, command) =
             line.split_once('=').ok_or_else(|| bad("it is not of the form LABEL=COMMAND".to_owned()))?;
+        if command.trim_start().starts_with(['{', '[']) {
+            return Err(bad(
+                "this looks like TOML, whose first line here must be a table, [commands.LABEL]".to_owned()
+            ));
+        }
         if let Some(operator) = unquoted_operator(command) {
             return Err(bad(format!(
                 "commands run without a shell, so {operator:?} has no meaning here; quote it if the program \
@@ -335,11 +340,6 @@ fn check(label: &str, entry: &Entry) -> Result<(), String> {
     let program = entry.argv.first().map_or("", String::as_str);
     if program.is_empty() {
         return Err("it names no program".to_owned());
-    }
-    if program.starts_with(['{', '[']) {
-        return Err(
-            "this looks like TOML, whose first line here must be a table, [commands.LABEL]".to_owned()
-        );
     }
     if program.contains('=') {
         return Err(format!("{program:?} is no program, and a command's environment cannot be set here"));

@@ -59,6 +59,7 @@ fn a_file_with_anything_that_is_not_understood_is_refused_whole() {
     assert!(error("a=\n").contains("no program"));
     assert!(error("a=bin/id\n").contains("absolute"));
     assert!(error("a=LANG=C id\n").contains("environment"));
+    assert!(error("commands.a.run = [\"id\"]\n").contains("TOML"));
     assert!(error("commands.a = { run = \"id\" }\n").contains("TOML"));
     assert!(error("-a=id\n").contains("label"));
     assert!(error("[commands.a]\nrun = ['id']\nuser = 'nobody'\n").contains("user"));

@@ -35,7 +35,7 @@ fn summary_doc(node: &NodeSummary) -> Doc {
     out.set("secmon.agent", &*node.agent);
     out.set("secmon.address", &*node.address);
     out.set("secmon.clock_offset_ns", node.clock_offset);
-    out.set("secmon.commands", node.commands);
+    out.set("secmon.command_count", node.commands);
     if node.stale {
         out.set("secmon.stale", true);
     }

@@ -46,7 +46,7 @@ fn a_node_of_a_list_has_its_facts_and_how_much_is_known_of_it() {
         },
         "secmon": {
             "status": "online", "since": TIME_TEXT, "agent": "0.1.0", "address": "192.0.2.1:40000",
-            "clock_offset_ns": -1_500, "commands": 2, "stale": true,
+            "clock_offset_ns": -1_500, "command_count": 2, "stale": true,
             "facets": {
                 "sessions": { "status": "ready", "count": 2 },
                 "wg_peers": { "status": "pending" },
@@ -65,7 +65,7 @@ fn a_node_that_never_came_has_a_name_and_nothing_made_up() {
     let expected = json!({
         "host": { "id": NODE_TEXT, "name": "web-1" },
         "secmon": {
-            "status": "expected", "since": TIME_TEXT, "clock_offset_ns": 0, "commands": 0,
+            "status": "expected", "since": TIME_TEXT, "clock_offset_ns": 0, "command_count": 0,
             "facets": {
                 "sessions": { "status": "pending" },
                 "wg_peers": { "status": "pending" },
