@@ -77,6 +77,26 @@ fn sudo_and_su_are_shown_from_a_real_journal() {
 }
 
 #[test]
+fn what_an_ordinary_user_tries_is_shown_from_a_journal_that_is_split_by_user() {
+    require!(Namespaces, Program("su"), Program("systemd-journald"), Program("journalctl"));
+    let (lab, realm) = (Lab::new(), Realm::with_secmon("web1"));
+    let add = "cp /etc/passwd /run/passwd && echo alice:x:4242:4242::/:/bin/sh >> /run/passwd";
+    realm.check("sh", &["-c", &format!("{add} && mount --bind /run/passwd /etc/passwd")]);
+    let _journal = syslog::persistent_journald(&realm);
+    let hub = Hub::start(&lab, Place::In(&realm));
+    let setup = NodeSetup { auth: "source = \"journald\"".to_owned(), ..NodeSetup::quiet(&lab) };
+    let _node = Node::join(&lab, Place::In(&realm), &hub, "web1", &setup);
+    hub.wait_for_facet("web1", "auth_log", "ready");
+    let mut watch = hub.watch(&["--type", "auth.*"]);
+
+    let alice = ["--reuid=4242", "--regid=4242", "--clear-groups", "--"];
+    let failed = realm.run("setpriv", &[&alice[..], &["su", "-c", "true", "nobody"]].concat());
+    assert_ne!(failed.code(), 0, "{failed}");
+    watch.find_user("auth.su_failed", "alice");
+    realm.check("sh", &["-c", "ls /var/log/journal/*/user-4242.journal"]);
+}
+
+#[test]
 fn a_followed_file_is_followed_through_a_rotation() {
     let lab = Lab::new();
     let file = lab.write("auth.log", format!("{FRAME}Failed password for old from 192.0.2.1 port 1 ssh2\n"));

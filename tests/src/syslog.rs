@@ -14,6 +14,19 @@ module(load="builtin:omfile" Template="RSYSLOG_TraditionalFileFormat")
 auth,authpriv.* action(type="omfile" file="/var/log/auth.log" fileCreateMode="0640")
 "#;
 
+/// Starts journald as after its flush to `/var/log/journal`, where what an ordinary user's programs write goes
+/// into a journal of that user's own (`SplitMode=uid` of journald.conf(5), the default).
+///
+/// # Panics
+/// When it does not come up.
+#[must_use]
+#[track_caller]
+pub fn persistent_journald(realm: &Realm) -> Process {
+    realm.check("sh", &["-c", "mkdir -p /var/log/journal/$(cat /etc/machine-id) /run/systemd/journal"]);
+    realm.check("touch", &["/run/systemd/journal/flushed"]);
+    journald(realm)
+}
+
 /// Starts journald, with its journal in the realm's `/run/log/journal`, and puts it behind `/dev/log`.
 ///
 /// # Panics

@@ -141,15 +141,9 @@ impl Journal {
     /// journalctl(1). Matches of one field are alternatives: auth (4) or authpriv (10).
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args([
-            "--follow",
-            "--no-tail",
-            "--output=json",
-            "--all",
-            "--no-pager",
-            "--quiet",
-            "--system",
-        ]);
+        // Not `--system`: with a persistent journal and SplitMode=uid (journald.conf(5), the default) what sudo
+        // and su write for an ordinary user is in that user's journal.
+        command.args(["--follow", "--no-tail", "--output=json", "--all", "--no-pager", "--quiet"]);
         command.arg("--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_COMM,_PID,SYSLOG_PID,_EXE,_UID");
         match &self.position {
             // Not `--lines=0`: what is logged while the child starts would be lost.

@@ -170,9 +170,10 @@ async fn only_files(sources: &Sources, report: &mut Report) -> Result<Never, Clo
 /// read from its start.
 async fn whatever_works(sources: &Sources, report: &mut Report) -> Result<Never, Closed> {
     let mut files: Option<Files> = None;
+    let mut journal = sources.journal.clone();
     loop {
-        // A new start each time: what was logged while a file was followed has been reported from there.
-        let no_journal = sources.journal.restarted().follow(report, sources.recheck).await?;
+        // It goes on where it was: what is logged while journald is not watched is read once it is again.
+        let no_journal = journal.follow(report, sources.recheck).await?;
         let following = match &mut files {
             Some(files) => files,
             None => match Files::new(&sources.files) {
@@ -196,6 +197,8 @@ async fn whatever_works(sources: &Sources, report: &mut Report) -> Result<Never,
             following.read(report).await?;
         }
         files = None;
+        // What was logged meanwhile has been reported from the file.
+        journal = journal.restarted();
     }
 }
 

@@ -256,6 +256,30 @@ async fn when_journald_goes_away_auto_moves_over_to_the_file() {
 }
 
 #[tokio::test]
+async fn with_auto_a_journald_that_comes_back_is_read_on_from_where_it_was() {
+    let folder = TempDir::new().unwrap();
+    let (journal, socket) = journal(
+        &folder,
+        r#"echo "$@" >> arguments
+echo "{\"__CURSOR\":\"c1\",\"SYSLOG_IDENTIFIER\":\"sshd\",\"MESSAGE\":\"Invalid user u from 192.0.2.7 port 1\"}"
+exec sleep 600"#,
+    );
+    let mut watching = Watching::start(AuthSourceChoice::Auto, Sources { journal, ..only(&folder, &[]) });
+    assert_eq!(watching.ready().await, "journald");
+    assert_eq!(watching.user().await, "u");
+    drop(socket);
+    fs::remove_file(folder.path().join("socket")).unwrap();
+    watching.unavailable().await;
+    let _socket = UnixDatagram::bind(folder.path().join("socket")).unwrap();
+    assert_eq!(watching.ready().await, "journald");
+    assert_eq!(watching.user().await, "u");
+    watching.end().await;
+    let arguments = fs::read_to_string(folder.path().join("arguments")).unwrap();
+    let last = arguments.lines().last().unwrap();
+    assert!(last.contains("--after-cursor=c1"), "{arguments}");
+}
+
+#[tokio::test]
 async fn a_journalctl_that_is_not_there_is_named() {
     let folder = TempDir::new().unwrap();
     let (_, _socket) = journal(&folder, "");

@@ -12,12 +12,10 @@
 //! | sshd refused a password or key | sshd's `Failed …` | `pam_unix(sshd:auth)`, `PAM: …`, `maximum authentication attempts …` |
 //! | the user does not exist | sshd's `Invalid user …` | `check pass; user unknown` |
 //! | a connection ended | `Connection closed by`, `Disconnected from`, `Disconnecting …` | `Received disconnect from A port P:…`, which such a line follows |
-//! | sudo refused a command | sudo's own line | `pam_unix(sudo:auth)` |
-//! | su failed | su's own line | `pam_unix(su:auth)` |
-//! | any other program refused a password | `pam_unix(…:auth)` | other PAM modules |
+//! | any other program, sudo and su among them, refused a password | `pam_unix(…:auth)` | other PAM modules |
+//! | sudo denied a command | sudo's own line | |
+//! | su denied a change of user | su's own line | |
 //! | a PAM session | `pam_unix(…:session)`, for every program | |
-//!
-//! A wrong sudo password that is followed by the right one leaves no line of sudo's own, and no event.
 //!
 //! **Lines are hostile.** User names, directories, key ids and commands are chosen by attackers. What
 //! sshd wrote last is read from the end of the line; where a line can honestly be read in two ways, the

@@ -77,9 +77,10 @@ pub(super) fn read_module<'m>(
     })
 }
 
-/// Programs that report a refused password in a line of their own.
+/// Programs that report each refused password in a line of their own. sudo and su are none: what they write
+/// is the end of it, a command or a change of user that was denied, and nothing where a later try was right.
 fn has_own_carrier(program: &str) -> bool {
-    matches!(program, "sshd" | "sshd-session" | "sshd-auth" | "sudo" | "sudoedit" | "sudo-rs" | "su")
+    matches!(program, "sshd" | "sshd-session" | "sshd-auth")
 }
 
 /// `T[(uid=n)] by [U](uid=n)`.
@@ -176,8 +177,11 @@ mod tests {
     fn a_refused_password_is_one_event_of_one_carrier() {
         let failure =
             "authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=127.0.0.1  user=alice";
-        for tag in ["sshd[1]", "sshd-session[1]", "sudo", "su[2]"] {
-            assert_eq!(parsed(tag, &format!("pam_unix(x:auth): {failure}")), Parsed::Known, "{tag}");
+        for tag in ["sshd[1]", "sshd-session[1]"] {
+            assert_eq!(parsed(tag, &format!("pam_unix(sshd:auth): {failure}")), Parsed::Known, "{tag}");
+        }
+        for tag in ["sudo", "su[2]"] {
+            assert_eq!(event(tag, &format!("pam_unix({tag}:auth): {failure}")).action, AuthAction::Failed);
         }
         assert_eq!(parsed("vsftpd[1]", &format!("pam_sss(vsftpd:auth): {failure}")), Parsed::Known);
         let ftp = event("vsftpd[1]", &format!("pam_unix(vsftpd:auth): {failure}"));
