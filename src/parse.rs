@@ -111,7 +111,7 @@ fn lines(
             if let Some(secmon) = value.get_mut("secmon").and_then(|secmon| secmon.as_object_mut()) {
                 secmon.insert("line".to_owned(), counts.lines.into());
             }
-            writeln!(out, "{value}")
+            writeln!(out, "{}", ecs::line(&value))
         } else {
             let date: Date = time.timestamp().to_zoned(look.zone.clone()).date();
             let headed = match day.replace(date) == Some(date) {

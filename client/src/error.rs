@@ -33,8 +33,7 @@ pub enum ClientError {
     },
     /// The kernel does not let this user connect.
     #[error(
-        "may not connect to {}: permission denied; run this as root or as the hub's user, or as a member of \
-         the socket's group",
+        "may not connect to {}: permission denied; run this as root or as the hub's user",
         path.display()
     )]
     Permission {
@@ -138,6 +137,16 @@ mod tests {
         let error = ClientError::Request(refusal);
         assert_eq!(error.to_string(), "no node is called \"web1\"; did you mean web-1, web-2?");
         assert_eq!(error.exit_code(), 4);
+    }
+
+    /// A hub serves root and its own user, whatever the socket's mode and group are.
+    #[test]
+    fn who_may_not_connect_is_told_of_the_users_that_a_hub_serves_alone() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(
+            ClientError::connecting("/run/x.sock".into(), &denied).to_string(),
+            "may not connect to /run/x.sock: permission denied; run this as root or as the hub's user"
+        );
     }
 
     #[test]

@@ -63,9 +63,13 @@ fn cursor(n: u64) -> Cursor {
 }
 
 fn event(request: RequestId, n: u64, action: AuthAction, time: i64) -> HubToClient {
+    event_of(request, n, action, time, "root")
+}
+
+fn event_of(request: RequestId, n: u64, action: AuthAction, time: i64, user: &str) -> HubToClient {
     let mut event =
         AuthEvent::new(UnixNanos(time * 1_000_000_000), "sshd", Some(9), action, "Failed password for root");
-    event.user = Some("root".into());
+    event.user = Some(user.into());
     let record = codec::encode(&LogRecord {
         cursor: cursor(n),
         node: NodeId([1; 16]),
@@ -151,6 +155,16 @@ async fn json_lines_read_the_same_for_ever() {
     {"@timestamp":"1970-01-02T00:00:00Z","event":{"action":"auth.failed","category":["authentication"],"id":"01010101-0101-0101-0101-010101010101-1-1-0","kind":"event","outcome":"failure","sequence":1,"type":["start"]},"host":{"id":"01010101-0101-0101-0101-010101010101","name":"web-1"},"message":"Failed password for root","process":{"name":"sshd","pid":9},"secmon":{"cursor":"0000000000000007-1","type":"auth.failed"},"user":{"name":"root"}}
     {"@timestamp":"1970-01-03T00:00:00Z","event":{"action":"auth.failed","category":["authentication"],"id":"01010101-0101-0101-0101-010101010101-1-4-0","kind":"event","outcome":"failure","sequence":4,"type":["start"]},"host":{"id":"01010101-0101-0101-0101-010101010101","name":"web-1"},"message":"Failed password for root","process":{"name":"sshd","pid":9},"secmon":{"cursor":"0000000000000007-4","type":"auth.failed"},"user":{"name":"root"}}
     "#);
+}
+
+#[tokio::test]
+async fn hostile_texts_cannot_steer_a_terminal_through_json_and_parse_as_they_were() {
+    let hostile = "a\u{9b}31m\u{7f}\u{202e}b\u{200b}";
+    let one = |request| vec![event_of(request, 1, AuthAction::Failed, DAY, hostile)];
+    let (text, _) = watched(one, &[], Form::Json, 99).await;
+    assert!(text.contains(r#""name":"a\u009b31m\u007f\u202eb\u200b""#), "{text}");
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["user"]["name"], hostile);
 }
 
 #[tokio::test]

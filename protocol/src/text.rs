@@ -19,13 +19,19 @@ pub fn printable(text: &str) -> String {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "\\x{:02x}", u32::from(c));
             }
-            c if c.is_control() || misleads(c) => {
+            c if is_unsafe(c) => {
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
             }
             c => out.push(c),
         }
     }
     out
+}
+
+/// Whether a character could steer a terminal or mislead the eye; [`printable`] says which those are.
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control() || misleads(c)
 }
 
 fn misleads(c: char) -> bool {

@@ -1,6 +1,6 @@
 //! Commands from the node's allowlist: streams, ends, and that nothing outlives them.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nix::{
@@ -9,7 +9,7 @@ use nix::{
 };
 use secmon_testkit::{
     json::text,
-    process::lines,
+    process::{Output, Process, lines},
     product::{Hub, Lab, Node, NodeSetup, Place},
     wait::eventually,
 };
@@ -31,7 +31,11 @@ run = ["sh", "-c", "kill -TERM $$"]
 
 [commands.slow]
 run = ["sh", "-c", "sleep 1000 & echo $!; wait"]
-timeout = "1s"
+timeout = "5s"
+
+[commands.endless]
+run = ["sh", "-c", "yes; exit 7"]
+timeout = "10m"
 
 [commands.tree]
 run = ["sh", "-c", "sh -c 'sleep 1000 & echo $!; wait' & wait"]
@@ -62,6 +66,20 @@ impl Scene {
         let setup = NodeSetup::quiet(&lab).with_commands(&allowlist);
         let node = Node::join(&lab, Place::Here, &hub, "web1", &setup);
         Self { lab, hub, blob, _node: node }
+    }
+
+    /// Runs a client command whose stdout a shell puts elsewhere: `"$@"` in `script` is the command.
+    fn in_shell(&self, script: &str, args: &[&str]) -> Output {
+        let secmon = Place::Here.secmon();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, "sh"]).arg(secmon.get_program()).args(secmon.get_args());
+        for (variable, value) in secmon.get_envs() {
+            match value {
+                Some(value) => shell.env(variable, value),
+                None => shell.env_remove(variable),
+            };
+        }
+        Process::run(script, shell.args(args).arg("--socket").arg(self.hub.socket()))
     }
 
     fn fifo(&self) -> PathBuf {
@@ -119,6 +137,31 @@ fn the_exit_is_the_commands_own() {
 }
 
 #[test]
+fn a_run_whose_output_is_closed_cancels_its_command_and_says_so_by_its_exit() {
+    let scene = Scene::new();
+    let mut watch = scene.hub.watch(&["--type", "command.finished"]);
+    for form in [&["run", "web1", "endless"][..], &["run", "web1", "endless", "--json"]] {
+        let output = scene.in_shell(r#"{ "$@"; echo "ended with $?" >&2; } | head -c 4"#, form);
+        assert_eq!((output.stdout.len(), output.err().as_str()), (4, "ended with 125\n"), "{output}");
+        let finished = watch.find_type("command.finished");
+        assert_eq!(text(&finished, "secmon.command.end"), "cancelled", "{finished}");
+        watch.events.clear();
+    }
+}
+
+#[test]
+fn a_run_whose_output_cannot_be_written_never_ends_with_a_code_of_the_commands() {
+    let scene = Scene::new();
+    let to_full = |args: &[&str]| scene.in_shell(r#""$@" > /dev/full"#, args);
+    for args in [&["run", "web1", "blob"][..], &["run", "web1", "three", "--json"]] {
+        let output = to_full(args);
+        assert_eq!(output.code(), 125, "{args:?}\n{output}");
+        assert!(output.err().starts_with("secmon: cannot write the output: No space left"), "{output}");
+    }
+    assert_eq!(to_full(&["run", "web1", "three"]).code(), 3, "nothing was to be written");
+}
+
+#[test]
 fn a_timeout_ends_the_whole_process_group() {
     let scene = Scene::new();
     let output = scene.hub.client(&["run", "web1", "slow"]);
@@ -135,7 +178,7 @@ fn ctrl_c_ends_the_grandchildren_on_the_node() {
     assert!(!is_gone(grandchild));
     run.signal(Signal::SIGINT);
     let output = run.finish();
-    assert_ne!(output.code(), 0, "{output}");
+    assert_eq!(output.code(), 130, "{output}");
     eventually("the grandchild's end", || is_gone(grandchild).then_some(()));
 }
 

@@ -12,7 +12,7 @@ pub enum Failure {
     /// The hub, or the way to it.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Whoever read our output has stopped: a clean end.
+    /// Whoever read our output has stopped: a clean end, except of `run`.
     #[error("the output was closed")]
     Closed,
     /// stdout could not be written.
@@ -62,7 +62,7 @@ impl Failure {
 pub(super) fn complain(message: &str) {
     // Without a stderr there is nobody left to tell.
     let _ = io::Write::write_all(
-        &mut anstream::stderr().lock(),
+        &mut io::stderr().lock(),
         format!("secmon: {}\n", printable(message)).as_bytes(),
     );
 }

@@ -1,7 +1,8 @@
 //! The commands of a client: `list`, `show`, `watch`, `commands`, `run` and `enroll`.
 //!
-//! stdout carries data only; everything else goes to stderr. A closed pipe is a clean end. What must not
-//! live here: how a thing looks (see [`crate::render`]) and how the hub is talked to (see [`crate::Client`]).
+//! stdout carries data only; everything else goes to stderr. A closed pipe is a clean end, except of
+//! `run`, whose exit code is about the command. What must not live here: how a thing looks (see
+//! [`crate::render`]) and how the hub is talked to (see [`crate::Client`]).
 
 mod enroll;
 mod failure;
@@ -40,7 +41,7 @@ Exit codes:
   0-255  the command's own code
   128+N  the command was ended by signal N
   124    the command's time was up
-  125    secmon itself failed before the command's end";
+  125    secmon itself failed before the command's end, or could not write its output";
 
 /// What this program calls itself towards a hub.
 const AGENT: &str = concat!("secmon ", env!("CARGO_PKG_VERSION"));

@@ -52,6 +52,22 @@ pub struct RunArgs {
 }
 
 pub(super) async fn run(args: &RunArgs, common: &Common) -> Result<u8, Failure> {
+    own_output_fails(start_and_end(args, common).await)
+}
+
+/// A `run` whose own output fails ends with [`FAILED`]: 0 would say that the command ended well, and 1 is a
+/// code of the command's. That nobody reads needs no words, for whoever stopped reading knows.
+fn own_output_fails(result: Result<u8, Failure>) -> Result<u8, Failure> {
+    match result {
+        Err(failure @ (Failure::Closed | Failure::Output(_))) => {
+            failure.report();
+            Ok(FAILED)
+        }
+        other => other,
+    }
+}
+
+async fn start_and_end(args: &RunArgs, common: &Common) -> Result<u8, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Output)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Output)?;
     let mut running = None;
@@ -98,15 +114,15 @@ async fn start_and_copy(
     let Running { client, run } = running.insert(Running { client, run });
     let end = match copy(run, sink).await {
         Ok(end) => end,
-        // Our reader is gone: the drop of the run cancels the command, and nothing more needs saying.
-        Err(Failure::Closed) => {
+        // Nobody takes the output any more: the command is told to end, and what it still prints is dropped.
+        Err(failure @ (Failure::Closed | Failure::Output(_))) => {
             let _ = timeout(CANCEL_WITHIN, async {
                 run.cancel().await?;
                 while run.next().await?.is_some() {}
                 Ok::<_, ClientError>(())
             })
             .await;
-            return Err(Failure::Closed);
+            return Err(failure);
         }
         Err(Failure::Client(error)) => return Ok(refused(&error)),
         Err(other) => return Err(other),
@@ -215,7 +231,7 @@ impl Sink {
     }
 
     async fn line(&mut self, value: &Value) -> Result<(), Failure> {
-        self.out.write_all(format!("{value}\n").as_bytes()).await?;
+        self.out.write_all(format!("{}\n", ecs::line(value)).as_bytes()).await?;
         Ok(self.out.flush().await?)
     }
 }
@@ -245,6 +261,16 @@ mod tests {
             not_run(&args, message, &near),
             format!("uptme on web-1: {message}; did you mean uptime?")
         );
+    }
+
+    #[test]
+    fn an_output_that_fails_is_never_taken_for_the_commands_own_end() {
+        let output_failed = |kind| own_output_fails(Err(std::io::Error::from(kind).into())).ok();
+        assert_eq!(output_failed(std::io::ErrorKind::BrokenPipe), Some(FAILED));
+        assert_eq!(output_failed(std::io::ErrorKind::StorageFull), Some(FAILED));
+        assert_eq!(own_output_fails(Ok(7)).ok(), Some(7));
+        let lost = own_output_fails(Err(lost("x".to_owned())));
+        assert!(matches!(&lost, Err(failure) if failure.exit_code() == FAILED), "{lost:?}");
     }
 
     #[test]

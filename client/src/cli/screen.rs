@@ -1,32 +1,40 @@
 //! stdout: whether it is a terminal, how wide, whether coloured, and writing to it.
 
 use std::{
+    env,
+    ffi::OsStr,
     io::{self, IsTerminal as _, Write as _},
     time::SystemTime,
 };
 
-use anstream::{AutoStream, ColorChoice};
 use jiff::{Timestamp, tz::TimeZone};
-use secmon_protocol::time::UnixNanos;
+use secmon_protocol::{ecs, time::UnixNanos};
 use serde_json::Value;
 
 use super::Failure;
 use crate::render::Look;
 
-/// The look of stdout: colour only on a terminal and by the rules of NO_COLOR, CLICOLOR and
-/// CLICOLOR_FORCE; the terminal's width; the local zone.
+/// The look of stdout: colour only on a terminal and by the rule of NO_COLOR; the terminal's width; the local
+/// zone.
 #[must_use]
 pub fn look() -> Look {
     let stdout = io::stdout();
-    let colour = AutoStream::choice(&stdout) != ColorChoice::Never;
-    let width = stdout
-        .is_terminal()
+    let terminal = stdout.is_terminal();
+    let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
+    let width = terminal
         .then(|| terminal_size::terminal_size_of(&stdout))
         .flatten()
         .map(|(terminal_size::Width(width), _)| width)
         // Some terminals say 0 for "not known".
         .filter(|width| *width > 0);
+    let colour = colour(terminal, no_color.as_deref(), term.as_deref());
     Look { colour, width, zone: TimeZone::system() }
+}
+
+/// NO_COLOR counts when it is not empty, <https://no-color.org>. A terminal of which TERM says nothing, or
+/// that it is `dumb`, cannot be trusted to know colour.
+fn colour(terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty) && term.is_some_and(|term| term != "dumb")
 }
 
 pub(super) fn now() -> UnixNanos {
@@ -42,10 +50,28 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 
 /// Writes values to stdout, one line each.
 pub(super) fn print_json(values: impl IntoIterator<Item = Value>) -> Result<(), Failure> {
-    print(&values.into_iter().map(|value| format!("{value}\n")).collect::<String>())
+    print(&values.into_iter().map(|value| format!("{}\n", ecs::line(&value))).collect::<String>())
 }
 
-/// A line for people on stderr; whether they can read it is not our business.
+/// A line for people on stderr, never coloured; whether they can read it is not our business.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_that_know_it_and_for_nobody_who_said_no() {
+        let of = |terminal, no_color: Option<&str>, term: Option<&str>| {
+            colour(terminal, no_color.map(OsStr::new), term.map(OsStr::new))
+        };
+        assert!(of(true, None, Some("xterm")));
+        assert!(of(true, Some(""), Some("xterm")), "an empty NO_COLOR says nothing");
+        assert!(!of(true, Some("0"), Some("xterm")), "any other one does");
+        assert!(!of(true, None, Some("dumb")));
+        assert!(!of(true, None, None));
+        assert!(!of(false, None, Some("xterm")));
+    }
 }

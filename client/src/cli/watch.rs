@@ -216,7 +216,7 @@ impl<'a> Lines<'a> {
 
     fn line(&mut self, event: &Event, text: &mut String) {
         match self.form {
-            Form::Json => text.push_str(&ecs::event(event).to_string()),
+            Form::Json => text.push_str(&ecs::line(&ecs::event(event))),
             Form::Text(look) => {
                 let day = date(event.time, look);
                 if self.day != Some(day) {

@@ -1,13 +1,13 @@
 //! The one renderer for machines: events and nodes as JSON in the Elastic Common Schema (ECS 8).
 //!
-//! Everything that prints JSON (the CLI, HTTP, WebSocket, SSE) prints what is made here. Objects are
-//! nested, absent fields are left out, and what ECS has no name for stands under `secmon`. Field names:
-//! <https://www.elastic.co/guide/en/ecs/current/ecs-field-reference.html>; `docs/protocol.md` lists ours.
+//! Everything that prints JSON (the CLI, HTTP, WebSocket, SSE) prints what is made here, by [`line()`].
+//! Objects are nested, absent fields are left out, and what ECS has no name for stands under `secmon`. Field
+//! names: <https://www.elastic.co/guide/en/ecs/current/ecs-field-reference.html>; `docs/protocol.md` lists ours.
 
 mod auth;
 mod node;
 
-use std::net::IpAddr;
+use std::{fmt::Write as _, net::IpAddr};
 
 use serde_json::{Value, json};
 
@@ -19,8 +19,30 @@ use crate::{
     facet::{FacetId, FacetStatus},
     hub_event::{HubEvent, Requester},
     session::Session,
+    text::is_unsafe,
     wireguard::{WgPeer, WgPeerKey},
 };
+
+/// A value as one line of JSON (RFC 8259) without its end, safe to print: where JSON leaves a character as it
+/// is that could steer a terminal or mislead the eye ([`is_unsafe`]), it is written as `\uXXXX`, above U+FFFF
+/// as a surrogate pair. Who parses the line gets the same value.
+#[must_use]
+pub fn line(value: &Value) -> String {
+    let json = value.to_string();
+    let mut out = String::with_capacity(json.len());
+    // Outside of strings JSON without white space has ASCII punctuation, digits and words alone.
+    for c in json.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
 
 /// An event as one JSON object.
 #[must_use]

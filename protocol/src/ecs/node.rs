@@ -53,7 +53,7 @@ fn summary_doc(node: &NodeSummary) -> Doc {
 }
 
 /// A node with its whole state as one JSON object: what [`summary`] has, and the arrays
-/// `secmon.sessions`, `secmon.wg_peers`, `secmon.auth_log` and `secmon.unreadable`.
+/// `secmon.sessions`, `secmon.wg_peers`, `secmon.auth_log`, `secmon.commands` and `secmon.unreadable`.
 #[must_use]
 pub fn detail(node: &NodeDetail) -> Value {
     let mut out = summary_doc(&node.summary);

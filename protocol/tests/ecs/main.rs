@@ -7,6 +7,7 @@ mod common;
 mod every_type;
 mod frame;
 mod hub;
+mod line;
 mod node;
 #[path = "../common/samples.rs"]
 #[expect(dead_code, reason = "the golden vectors use all of it")]
