@@ -25,7 +25,7 @@ Examples:
 
 /// Security monitor: logins, WireGuard peers and auth logs of many servers, live
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP, arg_required_else_help = true)]
+#[command(version, after_help = AFTER_HELP, arg_required_else_help = true, color = help_colour())]
 struct Arguments {
     #[command(subcommand)]
     role: Role,
@@ -55,6 +55,20 @@ enum Role {
     /// Show what secmon makes of an auth log, each line by itself
     #[cfg(all(feature = "node", feature = "client"))]
     Parse(parse::ParseArgs),
+}
+
+/// clap colours by CLICOLOR_FORCE as well; nothing here does.
+fn help_colour() -> clap::ColorChoice {
+    match coloured(&std::io::stdout()) && coloured(&std::io::stderr()) {
+        true => clap::ColorChoice::Auto,
+        false => clap::ColorChoice::Never,
+    }
+}
+
+/// Whether a stream is coloured: a terminal that can, and NO_COLOR (<https://no-color.org>) not set.
+fn coloured(stream: &impl std::io::IsTerminal) -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }
 
 fn main() -> ExitCode {

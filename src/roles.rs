@@ -70,10 +70,7 @@ pub(crate) fn logs(level: LevelFilter) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(
-            std::io::IsTerminal::is_terminal(&std::io::stderr())
-                && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
-        )
+        .with_ansi(crate::coloured(&std::io::stderr()))
         .with_target(false)
         .init();
 }

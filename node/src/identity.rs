@@ -4,9 +4,9 @@
 //! (PEM). `node.toml` is written last: with it the node has joined, without it it has not.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -104,6 +104,16 @@ impl StateDir {
             let why = format!("its mode is {:04o}", metadata.mode() & 0o7777);
             return Err(untrusted(why, format!("chmod go-w {}", path.display())));
         }
+        let key_path = path.join("node.key");
+        if let Ok(key) = fs::metadata(&key_path)
+            && key.mode() & 0o077 != 0
+        {
+            // It may have been copied; but to stop watching would help nobody.
+            tracing::warn!(path = %key_path.display(), mode = %format!("{:04o}", key.mode() & 0o7777),
+                "others could read this node's key; enroll it anew with --replace");
+            fs::set_permissions(&key_path, Permissions::from_mode(0o600))
+                .map_err(error("chmod", &key_path))?;
+        }
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -166,6 +176,13 @@ impl StateDir {
             addresses: identity.addresses.clone(),
         };
         let ca_set: String = identity.ca_set.iter().map(|ca| pem("CERTIFICATE", ca)).collect();
+        // With other papers in the folder: no moment with the key of one and the certificate of the other.
+        match fs::remove_file(self.path.join("node.toml")) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(IdentityError::Io { what: "remove", path: self.path.join("node.toml"), source });
+            }
+            _ => {}
+        }
         self.write("node.key", &pem("PRIVATE KEY", identity.key.secret_der()))?;
         self.write("node.crt", &pem("CERTIFICATE", &identity.certificate))?;
         self.write("ca.crt", &ca_set)?;
@@ -204,8 +221,6 @@ fn pem(label: &str, der: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn identity() -> Identity {
