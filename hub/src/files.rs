@@ -86,6 +86,20 @@ pub(crate) fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Takes a secret away from all but its owner. Gives the mode that it had, where others could use it.
+///
+/// # Errors
+/// As the system has them: the file is another user's, or lies where nothing can be changed.
+pub(crate) fn tighten(file: &File) -> io::Result<Option<u32>> {
+    const GROUP_OR_OTHERS: u32 = 0o077;
+    let mode = file.metadata()?.mode() & 0o7777;
+    if mode & GROUP_OR_OTHERS == 0 {
+        return Ok(None);
+    }
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(Some(mode))
+}
+
 /// Makes sure that a file is there and that only its owner may use it.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ use crate::{
     ca::{Ca, fingerprint},
     conn::{Shared, accept, client},
     core::{Core, Enrolling},
-    files,
+    descriptors, files,
     ring::{RING_BYTES, Ring},
     store::{Store, StoreThread},
     tls,
@@ -30,6 +30,8 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(5);
 /// Seconds of a mean Gregorian year.
 const YEAR_SECS: i64 = 31_556_952;
+/// The year of this release: no hub runs earlier, whatever its clock says.
+const RELEASE_YEAR: i32 = 2026;
 
 /// A token that was just made.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     config.check()?;
     let group = config.socket.group.as_deref().map(client::group).transpose()?;
     let year = year(unix_now());
+    descriptors::raise();
     let lock = files::open_state_dir(&config.state_dir)?;
     let ca = Ca::open(&config.state_dir, year)?;
     let tls = tls::server_config(&ca, year)?;
@@ -172,7 +175,23 @@ pub(crate) async fn enroll(
     Ok(Enrolment { token: TokenText(token.to_text()), expires, addresses })
 }
 
-/// The year of a time, for the dates in certificates, where a day more or less does not matter.
+/// The year of a time, for the dates in certificates, where a day more or less does not matter. A machine
+/// that starts with its clock at 1970 must not make a CA that has expired once the clock is set.
 pub(crate) fn year(now: UnixNanos) -> i32 {
-    i32::try_from(1970 + now.0 / 1_000_000_000 / YEAR_SECS).unwrap_or(1970)
+    let year = 1970 + now.0 / 1_000_000_000 / YEAR_SECS;
+    i32::try_from(year).map_or(RELEASE_YEAR, |year| year.max(RELEASE_YEAR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_never_set_makes_no_papers_of_the_past() {
+        for unset in [i64::MIN, -1, 0, 40 * 365 * 86_400_000_000_000] {
+            assert_eq!(year(UnixNanos(unset)), RELEASE_YEAR);
+        }
+        // 2040-06-15
+        assert_eq!(year(UnixNanos(2_223_331_200_000_000_000)), 2040);
+    }
 }

@@ -12,6 +12,7 @@ mod ca;
 mod config;
 mod conn;
 mod core;
+mod descriptors;
 mod error;
 mod files;
 mod hub;

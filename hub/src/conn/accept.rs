@@ -11,12 +11,12 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tracing::warn;
 
 use super::{
     Ending, Shared, join,
     node::{self, Greeted},
-    report::Peer,
+    places::{PER_SOURCE, Places},
+    report::{Door, Peer},
 };
 
 /// Most connections that have not said their first message yet. Further ones wait in the system's own
@@ -30,6 +30,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// Takes connections until the hub stops.
 pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, shared: Arc<Shared>) {
     let half_open = Arc::new(Semaphore::new(HALF_OPEN));
+    let places = Arc::new(Places::default());
     let acceptor = TlsAcceptor::from(tls);
     loop {
         let Ok(permit) = half_open.clone().acquire_owned().await else { return };
@@ -39,6 +40,10 @@ pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, shared: A
         };
         match accepted {
             Ok((stream, address)) => {
+                let Some(place) = places.take(address.ip()) else {
+                    shared.report.ended(Peer::Stranger, &address.to_string(), &crowded());
+                    continue;
+                };
                 let (acceptor, shared) = (acceptor.clone(), shared.clone());
                 let tasks = shared.tasks.clone();
                 tasks.spawn(async move {
@@ -46,7 +51,7 @@ pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, shared: A
                         opened = Box::pin(open(stream, acceptor, &shared)) => opened,
                         () = shared.stop.cancelled() => Err(Ending::stopping()),
                     };
-                    drop(permit);
+                    drop((permit, place));
                     let (peer, ending) = match opened {
                         Ok(node) => (Peer::Node, Box::pin(node::serve(node, address, &shared)).await),
                         Err(ending) => (Peer::Stranger, ending),
@@ -55,11 +60,17 @@ pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, shared: A
                 });
             }
             Err(error) => {
-                warn!(%error, "cannot take a connection");
+                shared.report.refused(Door::Port, &error);
                 sleep(PAUSE).await;
             }
         }
     }
+}
+
+fn crowded() -> Ending {
+    Ending::Bad(format!(
+        "{PER_SOURCE} connections from its address have not said their first message yet, and no more may"
+    ))
 }
 
 /// Goes with a peer as far as a node's Hello; with everybody else, to the end.

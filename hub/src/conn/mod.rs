@@ -7,6 +7,7 @@ pub(crate) mod accept;
 pub(crate) mod client;
 mod join;
 mod node;
+mod places;
 mod report;
 mod wire;
 

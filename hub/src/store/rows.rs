@@ -13,10 +13,10 @@ use secmon_protocol::{
     time::UnixNanos,
 };
 
-use super::StoreError;
+use super::Fault;
 use crate::core::{Kept, NodeRow, TokenRow, Write};
 
-pub(super) fn write(db: &Connection, write: &Write) -> Result<(), StoreError> {
+pub(super) fn write(db: &Connection, write: &Write) -> rusqlite::Result<()> {
     match write {
         Write::Node(row) => node(db, row),
         Write::Progress { node, last, seen, stale } => db
@@ -40,7 +40,6 @@ pub(super) fn write(db: &Connection, write: &Write) -> Result<(), StoreError> {
             db.prepare_cached("DELETE FROM tokens WHERE secret = ?1")?.execute(params![secret]).map(drop)
         }
     }
-    .map_err(StoreError::from)
 }
 
 fn node(db: &Connection, row: &NodeRow) -> rusqlite::Result<()> {
@@ -90,7 +89,7 @@ fn change(db: &Connection, node: NodeId, op: &Op) -> rusqlite::Result<()> {
 /// What a facet's row says, with the entries that belong to it.
 type Facets = BTreeMap<(NodeId, FacetId), (FacetStatus, BTreeMap<Bytes, Bytes>)>;
 
-pub(super) fn load(db: &Connection) -> Result<Kept, StoreError> {
+pub(super) fn load(db: &Connection) -> Result<Kept, Fault> {
     let mut states: BTreeMap<NodeId, NodeState> = BTreeMap::new();
     for ((node, id), (status, entries)) in facets(db)? {
         let facet = match status {
@@ -121,7 +120,7 @@ pub(super) fn load(db: &Connection) -> Result<Kept, StoreError> {
     Ok(kept)
 }
 
-fn facets(db: &Connection) -> Result<Facets, StoreError> {
+fn facets(db: &Connection) -> Result<Facets, Fault> {
     let mut facets = Facets::new();
     let mut select = db.prepare("SELECT node, facet, status FROM facets")?;
     let mut rows = select.query([])?;
@@ -140,14 +139,14 @@ fn facets(db: &Connection) -> Result<Facets, StoreError> {
                 entries.insert(key.into(), value.into());
             }
             _ => {
-                return Err(StoreError::Damaged(format!("entries of facet {}, which is not ready", place.1)));
+                return Err(Fault::Senseless(format!("entries of facet {}, which is not ready", place.1)));
             }
         }
     }
     Ok(facets)
 }
 
-fn read_node(row: &Row<'_>) -> Result<NodeRow, StoreError> {
+fn read_node(row: &Row<'_>) -> Result<NodeRow, Fault> {
     let (facts, commands, others): (Vec<u8>, Vec<u8>, Vec<u8>) = (row.get(6)?, row.get(12)?, row.get(13)?);
     Ok(NodeRow {
         id: NodeId(row.get(0)?),
@@ -167,7 +166,7 @@ fn read_node(row: &Row<'_>) -> Result<NodeRow, StoreError> {
     })
 }
 
-fn read_token(row: &Row<'_>) -> Result<TokenRow, StoreError> {
+fn read_token(row: &Row<'_>) -> Result<TokenRow, Fault> {
     Ok(TokenRow {
         secret: row.get(0)?,
         node: NodeId(row.get(1)?),
@@ -179,12 +178,12 @@ fn read_token(row: &Row<'_>) -> Result<TokenRow, StoreError> {
     })
 }
 
-fn name(text: String) -> Result<NodeName, StoreError> {
-    text.try_into().map_err(|error: NameError| StoreError::Damaged(error.to_string()))
+fn name(text: String) -> Result<NodeName, Fault> {
+    text.try_into().map_err(|error: NameError| Fault::Senseless(error.to_string()))
 }
 
-impl From<CodecError> for StoreError {
+impl From<CodecError> for Fault {
     fn from(error: CodecError) -> Self {
-        Self::Damaged(error.to_string())
+        Self::Senseless(error.to_string())
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::StoreError;
+use super::Fault;
 
 /// How long to wait for another process that reads the file, a backup perhaps.
 const BUSY: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ const STEPS: &[&str] = &[
 ];
 
 /// Sets the connection up and takes the steps that are missing.
-pub(super) fn prepare(db: &mut Connection) -> Result<(), StoreError> {
+pub(super) fn prepare(db: &mut Connection) -> Result<(), Fault> {
     db.busy_timeout(BUSY)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     // Safe against a crash of the hub; a power cut may take the last moments, never the file.
@@ -43,7 +43,7 @@ pub(super) fn prepare(db: &mut Connection) -> Result<(), StoreError> {
     let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let known = STEPS.len() as i64;
     let Some(missing) = usize::try_from(found).ok().and_then(|taken| STEPS.get(taken..)) else {
-        return Err(StoreError::Newer { found, known });
+        return Err(Fault::Newer { found, known });
     };
     if !missing.is_empty() {
         let transaction = db.transaction()?;

@@ -100,3 +100,35 @@ fn the_file_is_for_its_owner_only() {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
     }
 }
+
+#[test]
+fn a_damaged_file_is_named_with_the_ways_out() {
+    let told = |dir: &Path| {
+        let error = Store::open(dir).and_then(|store| store.load()).err().unwrap();
+        let (said, path) = (error.to_string(), dir.join(FILE));
+        assert!(matches!(&error, StoreError::Damaged { path: named, .. } if *named == path), "{said}");
+        for part in [path.to_str().unwrap(), "restore it from a backup", "join again", "-wal"] {
+            assert!(said.contains(part), "{said}");
+        }
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    std::fs::write(&path, "x".repeat(5000)).unwrap();
+    told(dir.path());
+    std::fs::remove_file(&path).unwrap();
+
+    let store = || Store::open(dir.path()).unwrap();
+    store().commit(&[Write::Node(Box::new(node()))]).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    // The pages behind the first are overwritten.
+    let mut torn = whole.clone();
+    torn[4096..].fill(0x5a);
+    std::fs::write(&path, torn).unwrap();
+    told(dir.path());
+
+    std::fs::write(&path, whole).unwrap();
+    for change in ["UPDATE nodes SET seen = 'x'", "UPDATE nodes SET seen = 3, facts = x'ff'"] {
+        store().db.execute(change, []).unwrap();
+        told(dir.path());
+    }
+}

@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::{
-        fs::{FileTypeExt as _, PermissionsExt as _, chown},
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown},
         net::UnixStream as StdStream,
     },
     path::{Path, PathBuf},
@@ -14,9 +14,11 @@ use std::{
 
 use nix::unistd::Group;
 use tokio::{net::UnixListener, sync::Semaphore, time::sleep};
-use tracing::warn;
 
-use super::{super::report::Peer, Shared, serve};
+use super::{
+    super::report::{Door, Peer},
+    Shared, serve,
+};
 use crate::HubError;
 
 /// Most clients at once; further ones wait in the system's queue.
@@ -29,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Socket {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and inode of the file.
+    file: (u64, u64),
 }
 
 impl Socket {
@@ -40,8 +44,16 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        // Another hub that started at the same moment may have taken this one for dead and put its own
+        // socket there. The inode of this one is not used again as long as the listener is open.
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// Makes the socket. A file that a dead hub left behind is removed, nothing else.
@@ -68,7 +80,8 @@ pub(crate) fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Socket,
         Err(error) => return Err(file("look at")(error)),
     }
     let listener = UnixListener::bind(path).map_err(file("make the socket"))?;
-    let socket = Socket { listener, path: path.to_owned() };
+    let bound = identity(path).map_err(file("look at"))?;
+    let socket = Socket { listener, path: path.to_owned(), file: bound };
     chown(path, None, group).map_err(file("set the group of"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(file("set the mode of"))?;
     Ok(socket)
@@ -112,9 +125,30 @@ pub(crate) async fn run(socket: Socket, shared: Arc<Shared>) {
                 });
             }
             Err(error) => {
-                warn!(%error, "cannot take a client");
+                shared.report.refused(Door::Socket, &error);
                 sleep(PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_goes_with_its_hub_and_another_hubs_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hub.sock");
+        drop(bind(&path, 0o600, None).unwrap());
+        assert!(!path.exists());
+        let loser = bind(&path, 0o600, None).unwrap();
+        // As a hub does that looked before this one listened.
+        fs::remove_file(&path).unwrap();
+        let winner = bind(&path, 0o600, None).unwrap();
+        drop(loser);
+        StdStream::connect(&path).unwrap();
+        drop(winner);
+        assert!(!path.exists());
     }
 }
