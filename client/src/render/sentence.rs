@@ -26,7 +26,8 @@ pub fn sentence(detail: &Detail) -> String {
         Detail::Auth(e) => auth(e),
         Detail::Hub(e) => hub(e),
         Detail::Lost(lost) => {
-            format!("{} records of the node are lost: {}", lost.count, printable(&lost.reason))
+            let words = if lost.count == 1 { "record of the node is" } else { "records of the node are" };
+            format!("{} {words} lost: {}", lost.count, printable(&lost.reason))
         }
         Detail::Gap(gap) if gap.after.log == gap.to.log => format!(
             "{} records are missing here: {}",

@@ -60,6 +60,10 @@ impl NodeCore {
             Observation::WgPeers(facet) => self.facet(FacetId::WG_PEERS, RawFacet::encode(&facet), now),
             Observation::AuthLog(facet) => self.facet(FacetId::AUTH_LOG, RawFacet::encode(&facet), now),
             Observation::Auth(event) => self.append(Envelope::auth(&event), now),
+            Observation::AuthMissed(reason) => {
+                let lost = self.outbox.lose(&reason, now);
+                self.mend(lost.state_broken, now);
+            }
         }
     }
 
@@ -138,8 +142,12 @@ impl NodeCore {
             ..=MAX_RECORD => self.outbox.append(envelope, now).state_broken,
             _ => self.outbox.lose("a record was larger than the hub accepts", now).state_broken || is_diff,
         };
-        // A diff that is lost leaves the hub with a state that later diffs do not fit. Only diffs and events
-        // lead here: what a snapshot pushes out it makes up for itself.
+        self.mend(broken, now);
+    }
+
+    /// Appends a snapshot where a diff was lost: it leaves the hub with a state that later diffs do not fit.
+    /// What a snapshot pushes out it makes up for itself, so this ends here.
+    fn mend(&mut self, broken: bool, now: UnixNanos) {
         if broken && self.reported.is_some() {
             let snapshot = Envelope::snapshot(now, &self.seen.snapshot());
             self.reported = Some(self.seen.clone());
@@ -292,6 +300,16 @@ mod tests {
             sources: Default::default(),
         };
         (0..count).map(|i| (format!("utmp:{i}"), session(i))).collect()
+    }
+
+    #[test]
+    fn what_a_watcher_missed_is_a_record_that_says_why() {
+        let mut core = NodeCore::new(Epoch(1), 1 << 20);
+        core.observe(Observation::AuthMissed("the source changed".to_owned()), NOW);
+        let record: NodeRecord = codec::decode(core.held().next().unwrap()).unwrap();
+        assert_eq!(record.seq, Seq(1));
+        let Body::Lost(lost) = record.envelope.decode().unwrap() else { panic!("{record:?}") };
+        assert_eq!((lost.count, lost.reason.as_str()), (1, "the source changed"));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum Observation {
     AuthLog(Facet<String, AuthLogSource>),
     /// One event of the auth log.
     Auth(Box<AuthEvent>),
+    /// Events of the auth log may have gone unseen, and why.
+    AuthMissed(String),
 }
 
 /// Where watchers send what they see. Bounded: a watcher waits when the core is behind.

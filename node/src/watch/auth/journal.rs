@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Closed, Report,
+    Closed, JOURNALD, Report,
     lines::Lines,
     parse::{Context, Parsed, parse_journal},
 };
@@ -189,7 +189,7 @@ impl Journal {
                     }
                     if !ready {
                         ready = true;
-                        report.ready("journald").await?;
+                        report.ready(JOURNALD).await?;
                     }
                     self.entries(&mut entries, &buffer, report).await?;
                 }
@@ -203,7 +203,7 @@ impl Journal {
                 }
                 () = &mut settled, if !ready => {
                     ready = true;
-                    report.ready("journald").await?;
+                    report.ready(JOURNALD).await?;
                 }
                 _ = look.tick() => if let Err(why) = self.check() {
                     return Ok(Ended::Gone(why));

@@ -84,7 +84,7 @@ async fn watch_sources(
     out: Observations,
     cancel: CancellationToken,
 ) {
-    let mut report = Report { out, last: None };
+    let mut report = Report { out, journald: None, last: None };
     let run = async {
         match choice {
             AuthSourceChoice::Off => {
@@ -102,6 +102,9 @@ async fn watch_sources(
     }
 }
 
+/// What journald is called as a source.
+const JOURNALD: &str = "journald";
+
 /// Nobody reads what the watcher sees any more.
 #[derive(Debug)]
 struct Closed;
@@ -109,6 +112,8 @@ struct Closed;
 /// What the watcher tells: events, and the facet whenever it has changed.
 struct Report {
     out: Observations,
+    /// Whether the last source that was read was journald.
+    journald: Option<bool>,
     last: Option<Facet<String, AuthLogSource>>,
 }
 
@@ -129,6 +134,15 @@ impl Report {
     }
 
     async fn ready(&mut self, source: &str) -> Result<(), Closed> {
+        let journald = source == JOURNALD;
+        if self.journald.replace(journald).is_some_and(|before| before != journald) {
+            // Neither source is read from before the moment of the change, and that the other has gone was
+            // noticed late.
+            let reason = format!(
+                "the auth log is read from {source} from now on; what was logged just before the change may be missing"
+            );
+            self.out.send(Observation::AuthMissed(reason)).await.map_err(|_| Closed)?;
+        }
         let value = AuthLogSource { source: source.to_owned() };
         self.facet(Facet::Ready(BTreeMap::from([(source.to_owned(), value)]))).await
     }

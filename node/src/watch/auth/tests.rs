@@ -249,6 +249,10 @@ async fn when_journald_goes_away_auto_moves_over_to_the_file() {
     let mut watching = Watching::start(AuthSourceChoice::Auto, sources);
     assert_eq!(watching.ready().await, "journald");
     drop(socket);
+    match watching.next().await {
+        Observation::AuthMissed(reason) => assert!(reason.contains("auth.log"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
     assert_eq!(watching.ready().await, log.display().to_string());
     append(&log, &failed("one"));
     assert_eq!(watching.user().await, "one");
