@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 use secmon_protocol::token::MAX_ADDRESSES;
 
-use crate::{HubError, config::with_port};
+use crate::{HubError, config::advertised};
 
 /// What `hub.advertise` says; else the address that the hub listens on; else this machine's addresses.
 ///
@@ -13,7 +13,7 @@ use crate::{HubError, config::with_port};
 /// An address in `advertise` that is none.
 pub(crate) fn for_tokens(advertise: &[String], bound: SocketAddr) -> Result<Vec<String>, HubError> {
     if !advertise.is_empty() {
-        return advertise.iter().map(|address| with_port(address, bound.port())).collect();
+        return advertise.iter().map(|address| advertised(address, bound.port())).collect();
     }
     if !bound.ip().is_unspecified() {
         return Ok(vec![bound.to_string()]);

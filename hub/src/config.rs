@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -13,10 +13,10 @@ use serde::{
     de::{self, SeqAccess, Visitor},
 };
 
+use secmon_protocol::address::{DEFAULT_PORT, with_port};
+
 use crate::HubError;
 
-/// The port for nodes, where the configuration names none.
-const DEFAULT_PORT: u16 = 7373;
 /// Most entries of `hub.advertise`; a token carries no more addresses.
 const MAX_ADVERTISE: usize = secmon_protocol::token::MAX_ADDRESSES;
 /// Longest path of a Unix socket in bytes, unix(7): 108 with the final NUL.
@@ -98,7 +98,7 @@ impl HubConfig {
             return Err(HubError::config("hub.advertise", format!("at most {MAX_ADVERTISE} are possible")));
         }
         for address in &self.hub.advertise {
-            with_port(address, DEFAULT_PORT)?;
+            advertised(address, DEFAULT_PORT)?;
         }
         if self.socket.mode > 0o777 {
             return Err(HubError::config("socket.mode", "0000 to 0777 are possible"));
@@ -115,34 +115,17 @@ impl HubConfig {
     }
 }
 
-/// `HOST` or `HOST:PORT` as `HOST:PORT`; an IPv6 address stands in brackets where a port follows.
+/// An entry of `hub.advertise` with its port.
 ///
 /// # Errors
-/// Anything else.
-pub(crate) fn with_port(address: &str, port: u16) -> Result<String, HubError> {
-    let bad = || {
-        HubError::config(
-            "hub.advertise",
-            format!(
-                "{address:?} is neither a host, as hub.example.org, nor a host and a port, as 192.0.2.1:7373"
-            ),
-        )
-    };
-    if let Ok(ip) = address.parse::<Ipv6Addr>() {
-        return Ok(format!("[{ip}]:{port}"));
-    }
-    if let Ok(full) = address.parse::<SocketAddr>() {
-        return Ok(full.to_string());
-    }
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, text)) => (host, text.parse().map_err(|_| bad())?),
-        None => (address, port),
-    };
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    if host.is_empty() || host.len() > 253 || port == 0 || !host.bytes().all(allowed) {
-        return Err(bad());
-    }
-    Ok(format!("{host}:{port}"))
+/// It is no address.
+pub(crate) fn advertised(entry: &str, port: u16) -> Result<String, HubError> {
+    with_port(entry, port).ok_or_else(|| {
+        let reason = format!(
+            "{entry:?} is neither a host, as hub.example.org, nor a host and a port, as 192.0.2.1:7373"
+        );
+        HubError::config("hub.advertise", reason)
+    })
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
@@ -188,24 +171,4 @@ fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
         }
     }
     from.deserialize_any(Mode)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_advertised_address_gets_a_port_and_nonsense_is_refused() {
-        for (given, full) in [
-            ("hub.example.org", "hub.example.org:7373"),
-            ("192.0.2.1:99", "192.0.2.1:99"),
-            ("2001:db8::1", "[2001:db8::1]:7373"),
-            ("[2001:db8::1]:5", "[2001:db8::1]:5"),
-        ] {
-            assert_eq!(with_port(given, 7373).unwrap(), full);
-        }
-        for bad in ["", ":5", "a b", "host:x", "host:0", "a:b:c", "https://x"] {
-            assert!(with_port(bad, 7373).is_err(), "{bad}");
-        }
-    }
 }

@@ -7,6 +7,7 @@
 //! What must not live here: a runtime, a socket, a clock, the filesystem. Everything is a pure function
 //! of its arguments; who needs the time is given it.
 
+pub mod address;
 pub mod auth;
 mod bounded;
 pub mod codec;
