@@ -37,7 +37,6 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-// Made once per process; its size is of no weight.
 #[allow(clippy::large_enum_variant, reason = "made once; and which is large depends on the features")]
 enum Role {
     /// Run hub and node of this machine together and watch, everything made on the first run

@@ -10,10 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::geteuid;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use secmon_protocol::ids::{NodeId, NodeName};
 use serde::{Deserialize, Serialize};
+
+use crate::trust;
 
 /// A node's papers and its hub's addresses.
 pub struct Identity {
@@ -95,15 +96,10 @@ impl StateDir {
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(error("create", path))?;
         let metadata = fs::metadata(path).map_err(error("look at", path))?;
-        let untrusted = |why, remedy| IdentityError::Untrusted { path: path.to_owned(), why, remedy };
-        if metadata.uid() != 0 && metadata.uid() != geteuid().as_raw() {
-            let why = format!("its owner is uid {}", metadata.uid());
-            return Err(untrusted(why, "use another folder, or chown it".to_owned()));
-        }
-        if metadata.mode() & 0o022 != 0 {
-            let why = format!("its mode is {:04o}", metadata.mode() & 0o7777);
-            return Err(untrusted(why, format!("chmod go-w {}", path.display())));
-        }
+        trust::owner(path, &metadata).and_then(|()| trust::mode(path, &metadata)).map_err(|found| {
+            let trust::Untrusted { why, remedy } = found;
+            IdentityError::Untrusted { path: path.to_owned(), why, remedy }
+        })?;
         let key_path = path.join("node.key");
         if let Ok(key) = fs::metadata(&key_path)
             && key.mode() & 0o077 != 0

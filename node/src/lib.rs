@@ -12,14 +12,18 @@ pub mod identity;
 pub mod join;
 mod link;
 mod tls;
+mod trust;
 pub mod watch;
 
-use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
-use secmon_protocol::{ids::Epoch, text::printable, time::UnixNanos, token::JoinToken};
+use secmon_protocol::{
+    address::{DEFAULT_PORT, with_port},
+    ids::Epoch,
+    text::printable,
+    time::UnixNanos,
+    token::JoinToken,
+};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,9 +35,6 @@ use crate::{
     join::JoinError,
     watch::{auth::AuthConfig, sessions::SessionsConfig, wireguard::WireguardConfig},
 };
-
-/// The hub's port, where `node.hub` names none.
-const DEFAULT_PORT: u16 = 7373;
 
 /// The node's version, as it tells the hub.
 pub const AGENT: &str = env!("CARGO_PKG_VERSION");
@@ -113,14 +114,19 @@ pub enum NodeError {
 /// # Errors
 /// It could not start; see [`NodeError`].
 pub async fn run(config: NodeConfig, cancel: CancellationToken) -> Result<(), NodeError> {
-    let hub = config.node.hub.as_deref().map(hub_address).transpose()?;
+    let hub = config
+        .node
+        .hub
+        .as_deref()
+        .map(|text| with_port(text, DEFAULT_PORT).ok_or_else(|| NodeError::Hub(text.to_owned())))
+        .transpose()?;
     let state = StateDir::open(&config.state_dir)?;
     let identity = tokio::select! {
         identity = papers(&state, config.join.as_ref()) => identity?,
         () = cancel.cancelled() => return Ok(()),
     };
     let addresses = hub.map_or_else(|| identity.addresses.clone(), |hub| vec![hub]);
-    let papers = link::papers(&identity, addresses)?;
+    let papers = link::Papers::of(&identity, addresses)?;
     tracing::info!(name = %identity.name, hub = ?papers.addresses, "watching");
 
     let mut commands = Commands::new(&config.commands);
@@ -170,46 +176,7 @@ async fn join_and_save(state: &StateDir, token: &JoinToken) -> Result<Identity, 
     Ok(identity)
 }
 
-/// `HOST:PORT` of what may lack the port.
-fn hub_address(text: &str) -> Result<String, NodeError> {
-    let wrong = || NodeError::Hub(text.to_owned());
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, DEFAULT_PORT).to_string());
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?),
-        None => (text, DEFAULT_PORT),
-    };
-    // What is no address of digits is a name, RFC 1123 §2.1; in brackets stands an IPv6 address.
-    let name = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
-    let v6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).map(|h| h.parse::<Ipv6Addr>().is_ok());
-    match v6.unwrap_or(name && !host.is_empty()) {
-        true => Ok(format!("{host}:{port}")),
-        false => Err(wrong()),
-    }
-}
-
-fn now() -> UnixNanos {
+/// The server's clock.
+pub(crate) fn now() -> UnixNanos {
     jiff::Timestamp::now().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hub_is_named_with_or_without_its_port() {
-        for (text, address) in [
-            ("hub", "hub:7373"),
-            ("hub.example.org:99", "hub.example.org:99"),
-            ("192.0.2.1", "192.0.2.1:7373"),
-            ("2001:db8::1", "[2001:db8::1]:7373"),
-            ("[2001:db8::1]:99", "[2001:db8::1]:99"),
-        ] {
-            assert_eq!(hub_address(text).unwrap(), address);
-        }
-        for text in ["", ":", ":7373", "hub:", "hub:0", "hub:70000", "https://hub", "a b", "[::1"] {
-            assert!(hub_address(text).is_err(), "{text}");
-        }
-    }
 }

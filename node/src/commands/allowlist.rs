@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 
-use nix::unistd::geteuid;
 use secmon_protocol::{
     command::{CommandInfo, MAX_DESCRIPTION, MAX_LABEL, RunFailure},
     limits::MAX_COMMANDS,
 };
 use serde::Deserialize;
+
+use crate::trust;
 
 /// Where the allowlist is looked for when the configuration names none.
 pub const DEFAULT_PATH: &str = "/etc/secmon/commands.toml";
@@ -196,20 +197,15 @@ pub fn load(path: &Path) -> Result<Entries, AllowlistError> {
 /// Whether only root and the node's own user may write it. In a folder with the sticky bit (`/tmp`) others
 /// cannot replace what is not theirs.
 fn trusted(path: &Path, metadata: &Metadata) -> Result<(), AllowlistError> {
-    const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
     const STICKY: u32 = 0o1000;
-    let (owner, mode, me) = (metadata.uid(), metadata.mode(), geteuid().as_raw());
-    let what = path.display().to_string();
-    if owner != 0 && owner != me {
-        let remedy = format!("chown root {what}");
-        return Err(AllowlistError::Untrusted { what, why: format!("its owner is uid {owner}"), remedy });
-    }
-    if mode & GROUP_OR_OTHERS_WRITE != 0 && !(metadata.is_dir() && mode & STICKY != 0) {
-        let remedy = format!("chmod go-w {what}");
-        let why = format!("its mode is {:04o}", mode & 0o7777);
-        return Err(AllowlistError::Untrusted { what, why, remedy });
-    }
-    Ok(())
+    let sticky = metadata.is_dir() && metadata.mode() & STICKY != 0;
+    trust::owner(path, metadata)
+        .and_then(|()| if sticky { Ok(()) } else { trust::mode(path, metadata) })
+        .map_err(|trust::Untrusted { why, remedy }| AllowlistError::Untrusted {
+            what: path.display().to_string(),
+            why,
+            remedy,
+        })
 }
 
 /// Reads either form: TOML when the first line that is not empty and no comment is a table's header.

@@ -251,15 +251,15 @@ struct Pump<'a> {
 
 impl Pump<'_> {
     /// Until the pipe's end, or until nobody takes its output.
-    async fn run(self) {
-        if let Err(error) = self.carry().await {
+    async fn run(mut self) {
+        let Some(pipe) = self.pipe.take() else { return };
+        if let Err(error) = self.carry(pipe).await {
             tracing::warn!(job = self.job.0, stream = self.stream.as_str(), %error, "cannot read a command's output");
         }
     }
 
-    async fn carry(&self) -> io::Result<()> {
-        let Some(pipe) = &self.pipe else { return Ok(()) };
-        let pipe = pipe::Receiver::from_owned_fd(pipe.try_clone()?)?;
+    async fn carry(&self, pipe: OwnedFd) -> io::Result<()> {
+        let pipe = pipe::Receiver::from_owned_fd(pipe)?;
         let mut left = MAX_PIPE;
         while left > 0 {
             if self.flow.ending.is_cancelled() {

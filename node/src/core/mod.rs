@@ -16,6 +16,7 @@ use secmon_protocol::{
     time::UnixNanos,
 };
 
+use outbox::Appended;
 pub use outbox::{Batch, Outbox};
 
 use crate::watch::Observation;
@@ -138,11 +139,17 @@ impl NodeCore {
 
     fn append(&mut self, envelope: Envelope, now: UnixNanos) {
         let is_diff = envelope.kind == RecordKind::DIFF;
-        let broken = match envelope.body.len() {
-            ..=MAX_RECORD => self.outbox.append(envelope, now).state_broken,
-            _ => self.outbox.lose("a record was larger than the hub accepts", now).state_broken || is_diff,
-        };
+        let too_large = envelope.body.len() > MAX_RECORD;
+        let broken = self.keep(envelope, now).state_broken || (too_large && is_diff);
         self.mend(broken, now);
+    }
+
+    /// Appends a record, or a word on its loss where no hub would accept it.
+    fn keep(&mut self, envelope: Envelope, now: UnixNanos) -> Appended {
+        match envelope.body.len() {
+            ..=MAX_RECORD => self.outbox.append(envelope, now),
+            _ => self.outbox.lose("a record was larger than the hub accepts", now),
+        }
     }
 
     /// Appends a snapshot where a diff was lost: it leaves the hub with a state that later diffs do not fit.
@@ -151,10 +158,7 @@ impl NodeCore {
         if broken && self.reported.is_some() {
             let snapshot = Envelope::snapshot(now, &self.seen.snapshot());
             self.reported = Some(self.seen.clone());
-            let _ = match snapshot.body.len() {
-                ..=MAX_RECORD => self.outbox.append(snapshot, now),
-                _ => self.outbox.lose("the state was larger than the hub accepts", now),
-            };
+            let _ = self.keep(snapshot, now);
         }
     }
 

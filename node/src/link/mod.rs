@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use secmon_protocol::{ids::NodeId, text::printable};
 use tokio::time::{Instant, sleep};
 
-use crate::{actor::Core, commands::Commands, tls};
+use crate::{actor::Core, commands::Commands, identity::Identity, tls};
 use dial::LinkError;
 
 /// The longest wait before the second attempt; it doubles with every further one, up to [`SLOWEST`].
@@ -32,6 +32,16 @@ pub(crate) struct Papers {
     pub addresses: Vec<String>,
     /// Its certificate and the CAs that it trusts.
     pub tls: Arc<ClientConfig>,
+}
+
+impl Papers {
+    /// Of an identity, with the addresses to be dialled.
+    ///
+    /// # Errors
+    /// Its papers do not fit each other.
+    pub(crate) fn of(identity: &Identity, addresses: Vec<String>) -> Result<Self, tls::TlsError> {
+        Ok(Self { node: identity.node, addresses, tls: tls::for_node(identity)? })
+    }
 }
 
 /// Connects, and connects again, until the core ends. Between attempts it waits for a random part of a
@@ -83,12 +93,4 @@ async fn attempt(
         stream = dial::dial(address, Arc::clone(&papers.tls)) => stream?,
     };
     Box::pin(session::session(stream, papers.node, address, core, commands, standing)).await
-}
-
-/// So that callers need not name the module.
-pub(crate) fn papers(
-    identity: &crate::identity::Identity,
-    addresses: Vec<String>,
-) -> Result<Papers, tls::TlsError> {
-    Ok(Papers { node: identity.node, addresses, tls: tls::for_node(identity)? })
 }

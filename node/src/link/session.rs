@@ -11,7 +11,6 @@ use std::{
 use secmon_protocol::{
     ids::{NodeId, Seq},
     message::node::{Hello, HubToNode, NodeToHub, Resume, Welcome},
-    time::UnixNanos,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -24,7 +23,7 @@ use crate::{
     AGENT,
     actor::Core,
     commands::{Commands, Runs},
-    facts,
+    facts, now,
 };
 
 /// How long the hub may take to answer a Hello.
@@ -136,10 +135,6 @@ fn check(welcome: &Welcome, node: NodeId, oldest: Seq, newest: Seq) -> Result<(S
     };
     let heartbeat = Duration::from_millis(welcome.heartbeat_ms.into());
     Ok((sent, heartbeat.clamp(*HEARTBEATS.start(), *HEARTBEATS.end())))
-}
-
-fn now() -> UnixNanos {
-    jiff::Timestamp::now().into()
 }
 
 /// The last record that was sent: the writer moves it, the reader checks acknowledgements against it.

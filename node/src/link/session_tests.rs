@@ -6,6 +6,7 @@ use secmon_protocol::{
     ids::{Epoch, NodeName},
     message::{ErrorCode, Refusal},
     record::NodeRecord,
+    time::UnixNanos,
 };
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex};
 use tokio_util::sync::CancellationToken;

@@ -25,7 +25,6 @@ use std::{
 
 use secmon_protocol::{
     facet::Facet,
-    time::UnixNanos,
     wireguard::{WgPeer, WgPeerKey},
 };
 use serde::Deserialize;
@@ -128,7 +127,7 @@ async fn run(config: &WireguardConfig, class_net: &Path, mut links: Links, out: 
                 {
                     return;
                 }
-                sight.alive.then(|| reporter.until_next_look(wall_clock(), now()))
+                sight.alive.then(|| reporter.until_next_look(crate::now(), now()))
             };
             let next = if sight.refused && refused_tries < REFUSED_TRIES {
                 let delay = REFUSED_DELAY * 2_u32.pow(refused_tries);
@@ -193,10 +192,6 @@ async fn wait(watch: &mut PathWatch, links: &mut Links, next: Option<Duration>) 
 /// The monotonic clock; tokio's, which a test can stop.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
-}
-
-fn wall_clock() -> UnixNanos {
-    jiff::Timestamp::now().into()
 }
 
 fn unwatchable(path: &Path, error: &io::Error) -> WgFacet {

@@ -10,10 +10,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use super::{
-    uapi::{GET, MAX_LINE, Reader, UapiError},
-    wall_clock,
-};
+use super::uapi::{GET, MAX_LINE, Reader, UapiError};
 
 /// For the whole question; a sound interface answers in milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,7 +69,7 @@ async fn exchange(path: &Path) -> Result<BTreeMap<WgPublicKey, WgPeer>, Failure>
         buffer.copy_within(taken..filled, 0);
         filled -= taken;
     }
-    Ok(reader.into_peers(wall_clock()))
+    Ok(reader.into_peers(crate::now()))
 }
 
 #[cfg(test)]
