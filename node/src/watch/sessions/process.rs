@@ -61,7 +61,7 @@ impl Processes for Host {
 
     fn program(&self, pid: i32) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        program_and_terminal(&stat).map(|(program, _)| program.to_owned())
+        Stat::of(&stat).map(|stat| stat.program.to_owned())
     }
 
     fn terminal(&self, leader: u32) -> Terminal {
@@ -73,12 +73,13 @@ impl Processes for Host {
         while let Some(pid) = queue.pop_front().filter(|_| seen < MOST) {
             seen += 1;
             let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-            if let Some((program, device)) = program_and_terminal(&stat) {
-                if let Some(terminal) = terminal_name(device) {
+            if let Some(stat) = Stat::of(&stat) {
+                if let Some(terminal) = terminal_name(stat.terminal) {
                     return Terminal::Is(terminal);
                 }
-                // sshd's own processes come before the user's; sftp runs inside of one.
-                if !program.starts_with("sshd") && pid != leader {
+                // What sshd starts for the user leads a session of the kernel's, setsid(2); what PAM modules start
+                // meanwhile (a message of the day) does not. sshd's own processes may.
+                if stat.session == pid && pid != leader && !stat.program.starts_with("sshd") {
                     found = Terminal::None;
                 }
             }
@@ -104,14 +105,27 @@ fn owner_in(text: &str) -> Owner {
     session.map_or(Owner::Nobody, Owner::Session)
 }
 
-/// The name and the controlling terminal's device number in `/proc/PID/stat`: the second field, in
-/// parentheses and of the program's choice, and the seventh.
-fn program_and_terminal(stat: &str) -> Option<(&str, u32)> {
-    let (before, after) = stat.rsplit_once(')')?;
-    let (_, program) = before.split_once('(')?;
-    let device: i64 = after.split_whitespace().nth(4)?.parse().ok()?;
-    // The kernel prints it signed.
-    Some((program, u32::try_from(device & 0xffff_ffff).ok()?))
+/// What is needed of `/proc/PID/stat`, proc_pid_stat(5).
+#[derive(Debug, PartialEq, Eq)]
+struct Stat<'a> {
+    /// The second field, in parentheses and of the program's choice.
+    program: &'a str,
+    /// The sixth: the process that leads its session, setsid(2).
+    session: u32,
+    /// The seventh: the device number of its controlling terminal; 0 for none.
+    terminal: u32,
+}
+
+impl<'a> Stat<'a> {
+    fn of(stat: &'a str) -> Option<Self> {
+        let (before, after) = stat.rsplit_once(')')?;
+        let (_, program) = before.split_once('(')?;
+        let mut fields = after.split_whitespace().skip(3);
+        let session = fields.next()?.parse().ok()?;
+        let terminal: i64 = fields.next()?.parse().ok()?;
+        // The kernel prints it signed.
+        Some(Self { program, session, terminal: u32::try_from(terminal & 0xffff_ffff).ok()? })
+    }
 }
 
 /// The terminal's name by its number: `new_encode_dev()` of the kernel's `linux/kdev_t.h`, and
@@ -213,9 +227,9 @@ mod tests {
     #[test]
     fn a_programs_name_does_not_move_the_fields() {
         let stat = "77 (a) S 1 (b) 2) S 1 77 77 34819 77 4194304";
-        assert_eq!(program_and_terminal(stat), Some(("a) S 1 (b) 2", 34819)));
-        assert_eq!(program_and_terminal("77 (a"), None);
-        assert_eq!(program_and_terminal("77 (a) S 1"), None);
+        assert_eq!(Stat::of(stat), Some(Stat { program: "a) S 1 (b) 2", session: 77, terminal: 34819 }));
+        assert_eq!(Stat::of("77 (a"), None);
+        assert_eq!(Stat::of("77 (a) S 1"), None);
     }
 
     #[tokio::test]
