@@ -86,9 +86,8 @@ pub(super) async fn watch(out: mpsc::Sender<LogindNews>) {
                     Err(Stop::Closed) => return,
                     Err(Stop::Bus(error)) => {
                         warn!(%error, "the system bus is gone; connecting again");
-                        if session.owner.is_some() || session.before {
-                            (before, wait) = (true, RETRY.0);
-                        }
+                        before = session.owner.is_some() || session.before;
+                        wait = RETRY.0;
                     }
                 }
                 let why = Unavailable {
@@ -155,7 +154,7 @@ struct Heard<'a> {
     out: &'a mpsc::Sender<LogindNews>,
     /// logind's unique name on this bus, while it has one.
     owner: Option<String>,
-    /// Whether logind was heard on an earlier connection.
+    /// Whether logind was heard on an earlier connection, and has not been since.
     before: bool,
 }
 
@@ -189,11 +188,6 @@ impl Heard<'_> {
         }
         if self.owner.is_some() {
             self.list(connection).await?;
-            if self.before {
-                let why = "the system bus was away; a session without a record in wtmp that opened and closed \
-                           meanwhile is not reported";
-                self.tell(LogindNews::Missed(why.to_owned())).await?;
-            }
         }
         let mut awaited: BTreeMap<String, Awaited> = BTreeMap::new();
         let mut answers = FuturesUnordered::new();
@@ -308,7 +302,7 @@ impl Heard<'_> {
     }
 
     /// Asks for the list, describes each, and tells them all.
-    async fn list(&self, connection: &Connection) -> Result<(), Stop> {
+    async fn list(&mut self, connection: &Connection) -> Result<(), Stop> {
         let Some(owner) = self.owner.as_deref() else { return Ok(()) };
         let reply =
             connection.call_method(Some(owner), MANAGER_PATH, Some(MANAGER), "ListSessions", &()).await;
@@ -330,7 +324,12 @@ impl Heard<'_> {
             .collect::<Vec<_>>()
             .await;
         debug!(count, described = sessions.len(), "logind listed its sessions");
-        Ok(self.tell(LogindNews::Listed(sessions)).await?)
+        self.tell(LogindNews::Listed(sessions)).await?;
+        if std::mem::take(&mut self.before) {
+            let why = "the system bus was away; a login without a terminal that came and went meanwhile is not reported";
+            self.tell(LogindNews::Missed(why.to_owned())).await?;
+        }
+        Ok(())
     }
 
     fn describe(
@@ -386,7 +385,8 @@ fn rules() -> zbus::Result<Vec<MatchRule<'static>>> {
 fn no_logind() -> Unavailable {
     Unavailable {
         reason: "systemd-logind does not run".to_owned(),
-        remedy: "see `systemctl status systemd-logind`".to_owned(),
+        remedy: "run `systemctl restart systemd-logind`, which does not come back by itself after dbus was restarted"
+            .to_owned(),
     }
 }
 
