@@ -161,8 +161,8 @@ struct Heard<'a> {
 /// A session whose description is awaited.
 #[derive(Default)]
 struct Awaited {
-    /// logind said that it is new; its id.
-    new: Option<String>,
+    /// logind said that it is new.
+    new: bool,
     /// logind has said meanwhile that it is gone; its id.
     removed: Option<String>,
     /// It has changed again meanwhile.
@@ -209,12 +209,12 @@ impl Heard<'_> {
                                 self.tell(LogindNews::Lost(no_logind())).await?;
                             }
                         }
-                        Some(Signal::New(id, path)) if awaited.len() < AWAITED => {
+                        Some(Signal::New(path)) if awaited.len() < AWAITED => {
                             let entry = awaited.entry(path.to_string());
                             if matches!(entry, std::collections::btree_map::Entry::Vacant(_)) {
                                 answers.push(self.describe(connection, path));
                             }
-                            entry.or_default().new = Some(id);
+                            entry.or_default().new = true;
                         }
                         Some(Signal::Changed(path)) if awaited.len() < AWAITED => {
                             match awaited.get_mut(path.as_str()) {
@@ -225,7 +225,7 @@ impl Heard<'_> {
                                 }
                             }
                         }
-                        Some(Signal::New(..) | Signal::Changed(_)) => {
+                        Some(Signal::New(_) | Signal::Changed(_)) => {
                             warn!("more sessions come than logind answers about; asking for the list");
                             awaited.clear();
                             answers.clear();
@@ -253,8 +253,8 @@ impl Heard<'_> {
                         }
                         Err(error) => {
                             debug!(path = path.as_str(), %error, "a session went before it was described");
-                            if let Some(id) = state.new {
-                                self.tell(LogindNews::Unseen(id)).await?;
+                            if state.new {
+                                self.tell(LogindNews::Unseen).await?;
                             } else if let Some(id) = state.removed {
                                 self.tell(LogindNews::Removed(id)).await?;
                             }
@@ -280,8 +280,8 @@ impl Heard<'_> {
             }
             _ if Some(sender) != self.owner.as_deref() => None,
             (MANAGER, "SessionNew") => {
-                let (id, path): (String, OwnedObjectPath) = body.deserialize().ok()?;
-                Some(Signal::New(id, path))
+                let (_id, path): (&str, OwnedObjectPath) = body.deserialize().ok()?;
+                Some(Signal::New(path))
             }
             (MANAGER, "SessionRemoved") => {
                 let (id, path): (String, OwnedObjectPath) = body.deserialize().ok()?;
@@ -362,7 +362,7 @@ impl Heard<'_> {
 enum Signal {
     /// logind has this name on the bus now.
     Owner(Option<String>),
-    New(String, OwnedObjectPath),
+    New(OwnedObjectPath),
     Removed(String, OwnedObjectPath),
     Changed(OwnedObjectPath),
 }
