@@ -193,6 +193,14 @@ const TABLES: &[Table] = &[
     Table { programs: &["unix_chkpwd"], shapes: pam::CHKPWD },
 ];
 
+/// An example of every kind of line that is known: the program that writes it, and its message.
+pub fn examples() -> impl Iterator<Item = (&'static str, String)> {
+    let own = TABLES
+        .iter()
+        .flat_map(|table| table.shapes.iter().map(|shape| (table.programs[0], shape.example.to_owned())));
+    own.chain(pam::examples().map(|message| ("vsftpd", message)))
+}
+
 fn shapes_of(program: &str) -> &'static [Shape] {
     TABLES.iter().find(|table| table.programs.contains(&program)).map_or(&[], |table| table.shapes)
 }

@@ -85,12 +85,16 @@ pub(super) const CHKPWD: &[Shape] = &[
 ];
 
 /// All shapes, each with a module that says so.
-#[cfg(test)]
 pub(super) fn every_shape() -> impl Iterator<Item = (&'static str, &'static Shape)> {
     SHAPES
         .iter()
         .map(|shape| ("pam_unix", shape))
         .chain(REFUSALS.iter().map(|(module, shape)| (*module, shape)))
+}
+
+/// A whole message of each shape.
+pub(super) fn examples() -> impl Iterator<Item = String> {
+    every_shape().map(|(module, shape)| format!("{module}(vsftpd:auth): {}", shape.example))
 }
 
 /// Reads a line that starts with the name of a module.

@@ -11,8 +11,7 @@ use super::{Role, frame::Body};
 pub(super) struct Shape {
     /// What the message starts with.
     pub prefix: &'static str,
-    /// A real message of this shape, for the reader and for the tests.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by people and by the tests"))]
+    /// A real message of this shape, for the reader, the tests and the benchmark.
     pub example: &'static str,
     /// What the example's line gives; none where the shape is no event.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by people and by the tests"))]
