@@ -331,7 +331,7 @@ fn logins(path: &Path, processes: &impl Processes) -> Result<Vec<UtmpLogin>, Una
                 logins.push(UtmpLogin { login, owner });
             }
             Entry::Bad => bad += 1,
-            Entry::Logout { .. } | Entry::Boot | Entry::Other => {}
+            Entry::Logout { .. } | Entry::Prompt(_) | Entry::Boot | Entry::Other => {}
         }
     }
     debug!(logins = logins.len(), stale, bad, partial_bytes = partial, "read utmp");
