@@ -8,6 +8,7 @@ mod joining;
 mod login;
 mod mistakes;
 mod network;
+mod parse;
 mod restart;
 mod secrets;
 mod tls;

@@ -65,9 +65,14 @@ struct Process {
     lasting: Option<String>,
     /// Why the attempt that is going on fails.
     reasons: Vec<String>,
-    /// Which voice has told of what.
-    voices: Vec<(AuthAction, u8)>,
+    /// Which voice has told of what, by the number of the action; [`SILENCE`] where none has.
+    voices: [u8; ACTIONS],
 }
+
+/// The rank of nobody.
+const SILENCE: u8 = u8::MAX;
+/// How many actions there are.
+const ACTIONS: usize = AuthAction::Probe as usize + 1;
 
 /// A line that is held back.
 #[derive(Debug)]
@@ -223,7 +228,7 @@ impl<T> Held<T> {
 
 impl Process {
     fn new(now: UnixNanos) -> Self {
-        Self { last: now, lasting: None, reasons: Vec::new(), voices: Vec::new() }
+        Self { last: now, lasting: None, reasons: Vec::new(), voices: [SILENCE; ACTIONS] }
     }
 
     fn remember(&mut self, reason: String) {
@@ -234,12 +239,10 @@ impl Process {
 
     /// Notes that the voice of `rank` tells of `action`; true if a better one has told of it before.
     fn told(&mut self, action: AuthAction, rank: u8) -> bool {
-        match self.voices.iter_mut().find(|(told, _)| *told == action) {
-            Some((_, best)) if *best < rank => return true,
-            Some((_, best)) => *best = rank,
-            None => self.voices.push((action, rank)),
-        }
-        false
+        let Some(best) = self.voices.get_mut(action as usize) else { return false };
+        let told = *best < rank;
+        *best = rank.min(*best);
+        told
     }
 
     /// Gives the carrier the reasons that its process gave before.
@@ -250,11 +253,15 @@ impl Process {
                 self.lasting = Some(reason);
             }
             AuthAction::Failed => {
-                let reasons = mem::take(&mut self.reasons);
-                add(event, self.lasting.iter().chain(&reasons));
+                if self.lasting.is_some() || !self.reasons.is_empty() {
+                    let reasons = mem::take(&mut self.reasons);
+                    add(event, self.lasting.iter().chain(&reasons));
+                }
             }
             AuthAction::Disconnected | AuthAction::Probe | AuthAction::SudoDenied | AuthAction::SuFailed => {
-                add(event, &mem::take(&mut self.reasons));
+                if !self.reasons.is_empty() {
+                    add(event, &mem::take(&mut self.reasons));
+                }
             }
             // What failed before it was right in the end.
             AuthAction::Accepted | AuthAction::Sudo | AuthAction::Su => self.reasons.clear(),
