@@ -215,7 +215,7 @@ fn every_type_of_event_has_its_sentence() {
     12:00:00  web-1         auth.su               alice became root on pts/1
     12:00:00  web-1         auth.su_failed        bob failed to become root
     12:00:00  web-1         auth.account_changed  sshd: the message
-    12:00:00  web-1         auth.probe            sshd: the message
+    12:00:00  web-1         auth.probe            sshd: the message from 1.2.3.4 port 22
     12:00:00  web-1         auth.accepted         accepted login for root [FORGED: not written by sshd]
     12:00:00  web-1         command.started       alice started uptime (job 4)
     12:00:00  web-1         command.finished      uptime of alice exited with 3 (job 4)

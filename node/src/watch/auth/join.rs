@@ -17,7 +17,7 @@ use std::{
 };
 
 use secmon_protocol::{
-    auth::{AuthAction, AuthEvent},
+    auth::{AuthAction, AuthEvent, Source},
     limits::{MAX_FIELD, clip},
     time::UnixNanos,
 };
@@ -61,6 +61,8 @@ type Key = (u64, Option<u32>);
 #[derive(Debug)]
 struct Process {
     last: UnixNanos,
+    /// Where whom it serves comes from.
+    source: Option<Source>,
     /// Why its user may not log in at all.
     lasting: Option<String>,
     /// Why the attempt that is going on fails.
@@ -135,7 +137,11 @@ impl<T> Joiner<T> {
             }
         }
         let continues = may_continue(&event);
+        let one_connection = event.pid.is_some() && matches!(family(&event.program), "sshd" | "dropbear");
         let process = self.process(key, now);
+        if one_connection {
+            process.place(&mut event, role);
+        }
         match role {
             Role::Part => {
                 if let Some(reason) = event.reason.take() {
@@ -228,7 +234,26 @@ impl<T> Held<T> {
 
 impl Process {
     fn new(now: UnixNanos) -> Self {
-        Self { last: now, lasting: None, reasons: Vec::new(), voices: [SILENCE; ACTIONS] }
+        Self { last: now, source: None, lasting: None, reasons: Vec::new(), voices: [SILENCE; ACTIONS] }
+    }
+
+    /// Gives an event without an address that of its connection. Both daemons serve each connection in a process
+    /// of its own, but write of those they turn away (probes) in the one that they all come to.
+    fn place(&mut self, event: &mut AuthEvent, role: Role) {
+        match &event.source {
+            _ if event.action == AuthAction::Probe && role != Role::Part => {}
+            Some(source) if source.port.is_some() && self.source.as_ref() != Some(source) => {
+                self.source = Some(source.clone());
+            }
+            None if matches!(
+                event.action,
+                AuthAction::Failed | AuthAction::InvalidUser | AuthAction::Disconnected
+            ) =>
+            {
+                event.source.clone_from(&self.source);
+            }
+            _ => {}
+        }
     }
 
     fn remember(&mut self, reason: String) {

@@ -675,7 +675,8 @@ fn dropbear_is_understood() {
                 "pam_authenticate() failed, rc=7, Authentication failure",
                 "failed Part why=Authentication failure",
             ),
-            ("Child connection from 192.0.2.7:4022", "known"),
+            ("Child connection from 192.0.2.7:4022", "probe Part from=192.0.2.7:4022"),
+            ("Login attempt for nonexistent user", "invalid_user"),
         ],
     );
     assert_eq!(AuthAction::Probe.outcome(), Outcome::Unknown);
