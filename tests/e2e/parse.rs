@@ -1,7 +1,8 @@
 //! `secmon parse`: what it makes of logs that real programs wrote, and how it behaves as a program.
 
 use std::{
-    fs,
+    fs::{self, OpenOptions},
+    io::Write as _,
     process::{Command, Stdio},
 };
 
@@ -9,7 +10,7 @@ use secmon_testkit::{
     json::{self, number, text},
     need::Need::{Namespaces, Program},
     process::Process,
-    product::{Lab, Place, arg},
+    product::{Hub, Lab, Node, NodeSetup, Place, arg},
     realm::Realm,
     require,
     sshd::Sshd,
@@ -131,6 +132,33 @@ fn a_live_pipe_is_shown_as_it_comes() {
         parse.wait_until("the event", |output| (json::lines(&output.stdout).len() == count).then_some(()));
     }
     assert!(parse.is_running());
+}
+
+/// A node cannot look ahead: what may go on in another line is reported when none comes.
+#[test]
+fn a_node_reports_a_command_of_sudos_once_and_whole() {
+    let lab = Lab::new();
+    let file = lab.write("auth.log", "");
+    let hub = Hub::start(&lab, Place::Here);
+    let setup = NodeSetup::quiet(&lab).with_auth_file(&file);
+    let _node = Node::join(&lab, Place::Here, &hub, "web1", &setup);
+    hub.wait_for_facet("web1", "auth_log", "ready");
+    let mut watch = hub.watch(&["--type", "auth.*"]);
+    let write = |lines: &[&str]| {
+        let lines: String = lines.iter().map(|line| format!("{FRAME}{line}\n")).collect();
+        let mut log = OpenOptions::new().append(true).open(&file).unwrap();
+        log.write_all(lines.as_bytes()).unwrap();
+    };
+    write(&["sudo[7]:    short : PWD=/ ; USER=root ; COMMAND=/bin/id"]);
+    watch.find_user("auth.sudo", "short");
+    let long =
+        format!("sudo[8]:     long : PWD=/ ; USER=root ; COMMAND=/bin/echo {}", ["word"; 180].join(" "));
+    write(&[&long, "sudo[8]:     long : (command continued) the end"]);
+    let whole = watch.find_user("auth.sudo", "long");
+    assert!(text(&whole, "secmon.sudo.command").ends_with("word the end"), "{whole}");
+    write(&[&long.replace("sudo[8]:     long", "sudo[9]:   silence")]);
+    watch.find_user("auth.sudo", "silence");
+    assert_eq!(watch.events.len(), 3, "{:#?}", watch.events);
 }
 
 #[test]
