@@ -182,6 +182,42 @@ fn one_of_each() -> Vec<Detail> {
 }
 
 #[test]
+fn an_auth_event_says_what_its_program_knows() {
+    let bob = |e: &mut AuthEvent| {
+        e.user = Some("bob".into());
+        e.target_user = Some("root".into());
+    };
+    let texts = [
+        line(auth(AuthAction::InvalidUser, |e| {
+            bob(e);
+            from(e);
+            e.reason = Some("not listed in AllowUsers".into());
+        })),
+        line(auth(AuthAction::Su, |e| {
+            bob(e);
+            e.command = Some("id -u".into());
+        })),
+        line(auth(AuthAction::SuFailed, |e| {
+            bob(e);
+            e.command = Some("id -u".into());
+            e.reason = Some("command not permitted".into());
+        })),
+        line(auth(AuthAction::SuFailed, bob)),
+        line(auth(AuthAction::Probe, |e| {
+            from(e);
+            e.message = "banner exchange: Connection from 1.2.3.4 port 22: invalid format".into();
+        })),
+    ];
+    insta::assert_snapshot!(texts.join("\n"), @r"
+    12:00:00  web-1         auth.invalid_user     bob may not log in from 1.2.3.4 port 22: not listed in AllowUsers
+    12:00:00  web-1         auth.su               bob ran id -u as root
+    12:00:00  web-1         auth.su_failed        bob may not run id -u: command not permitted
+    12:00:00  web-1         auth.su_failed        bob failed to become root
+    12:00:00  web-1         auth.probe            sshd: banner exchange: Connection from 1.2.3.4 port 22: invalid format
+    ");
+}
+
+#[test]
 fn every_type_of_event_has_its_sentence() {
     let all = one_of_each();
     for kind in EventType::ALL {
@@ -215,7 +251,7 @@ fn every_type_of_event_has_its_sentence() {
     12:00:00  web-1         auth.su               alice became root on pts/1
     12:00:00  web-1         auth.su_failed        bob failed to become root
     12:00:00  web-1         auth.account_changed  sshd: the message
-    12:00:00  web-1         auth.probe            sshd: the message
+    12:00:00  web-1         auth.probe            sshd: the message from 1.2.3.4 port 22
     12:00:00  web-1         auth.accepted         accepted login for root [FORGED: not written by sshd]
     12:00:00  web-1         command.started       alice started uptime (job 4)
     12:00:00  web-1         command.finished      uptime of alice exited with 3 (job 4)

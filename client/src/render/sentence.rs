@@ -88,9 +88,11 @@ fn auth(e: &AuthEvent) -> String {
     let mut out = match e.action {
         AuthAction::Accepted => format!("accepted {} for {user}", method.as_deref().unwrap_or("login")),
         AuthAction::Failed => format!("failed {} for {user}", method.as_deref().unwrap_or("login")),
-        AuthAction::InvalidUser => match method {
-            Some(method) => format!("failed {method} for invalid user {user}"),
-            None => format!("invalid user {user}"),
+        AuthAction::InvalidUser => match (method, &e.reason) {
+            (Some(method), _) => format!("failed {method} for invalid user {user}"),
+            // It exists, and is kept out.
+            (None, Some(_)) => format!("{user} may not log in"),
+            (None, None) => format!("invalid user {user}"),
         },
         AuthAction::Disconnected => match &e.user {
             Some(_) => format!("{user} disconnected"),
@@ -113,9 +115,14 @@ fn auth(e: &AuthEvent) -> String {
             out
         }
         AuthAction::Su | AuthAction::SuFailed => {
-            let verb = if e.action == AuthAction::Su { "became" } else { "failed to become" };
+            let done = e.action == AuthAction::Su;
             let target = e.target_user.as_deref().map_or_else(|| "somebody else".to_owned(), printable);
-            format!("{user} {verb} {target}")
+            match e.command.as_deref().map(printable) {
+                // doas says what was run.
+                Some(command) if done => format!("{user} ran {command} as {target}"),
+                Some(command) => format!("{user} may not run {command}"),
+                None => format!("{user} {} {target}", if done { "became" } else { "failed to become" }),
+            }
         }
         // What these say differs from program to program; the program's own words say it best.
         AuthAction::AccountChanged | AuthAction::Probe => {
@@ -131,6 +138,11 @@ fn auth(e: &AuthEvent) -> String {
         }
         part(&mut out, ", key ", e.fingerprint.as_deref());
         part(&mut out, ": ", e.reason.as_deref());
+    } else if let Some(from) = &e.source
+        && !e.message.contains(&host(from))
+    {
+        // Another line of the same connection said where it came from.
+        out.push_str(&source(from));
     }
     if e.count > 1 {
         out.push_str(&format!(" ({} times)", e.count));
@@ -154,11 +166,15 @@ fn pam_session(verb: &str, e: &AuthEvent) -> String {
     out
 }
 
-fn source(source: &Source) -> String {
-    let host = match &source.host {
+fn host(source: &Source) -> String {
+    match &source.host {
         SourceHost::Ip(ip) => ip.to_string(),
         SourceHost::Name(name) => printable(name),
-    };
+    }
+}
+
+fn source(source: &Source) -> String {
+    let host = host(source);
     source.port.map_or_else(|| format!(" from {host}"), |port| format!(" from {host} port {port}"))
 }
 

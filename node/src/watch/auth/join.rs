@@ -17,7 +17,7 @@ use std::{
 };
 
 use secmon_protocol::{
-    auth::{AuthAction, AuthEvent},
+    auth::{AuthAction, AuthEvent, Source},
     limits::{MAX_FIELD, clip},
     time::UnixNanos,
 };
@@ -61,13 +61,20 @@ type Key = (u64, Option<u32>);
 #[derive(Debug)]
 struct Process {
     last: UnixNanos,
+    /// Where whom it serves comes from.
+    source: Option<Source>,
     /// Why its user may not log in at all.
     lasting: Option<String>,
     /// Why the attempt that is going on fails.
     reasons: Vec<String>,
-    /// Which voice has told of what.
-    voices: Vec<(AuthAction, u8)>,
+    /// Which voice has told of what, by the number of the action; [`SILENCE`] where none has.
+    voices: [u8; ACTIONS],
 }
+
+/// The rank of nobody.
+const SILENCE: u8 = u8::MAX;
+/// How many actions there are.
+const ACTIONS: usize = AuthAction::Probe as usize + 1;
 
 /// A line that is held back.
 #[derive(Debug)]
@@ -130,7 +137,11 @@ impl<T> Joiner<T> {
             }
         }
         let continues = may_continue(&event);
+        let one_connection = event.pid.is_some() && matches!(family(&event.program), "sshd" | "dropbear");
         let process = self.process(key, now);
+        if one_connection {
+            process.place(&mut event, role);
+        }
         match role {
             Role::Part => {
                 if let Some(reason) = event.reason.take() {
@@ -223,7 +234,26 @@ impl<T> Held<T> {
 
 impl Process {
     fn new(now: UnixNanos) -> Self {
-        Self { last: now, lasting: None, reasons: Vec::new(), voices: Vec::new() }
+        Self { last: now, source: None, lasting: None, reasons: Vec::new(), voices: [SILENCE; ACTIONS] }
+    }
+
+    /// Gives an event without an address that of its connection. Both daemons serve each connection in a process
+    /// of its own, but write of those they turn away (probes) in the one that they all come to.
+    fn place(&mut self, event: &mut AuthEvent, role: Role) {
+        match &event.source {
+            _ if event.action == AuthAction::Probe && role != Role::Part => {}
+            Some(source) if source.port.is_some() && self.source.as_ref() != Some(source) => {
+                self.source = Some(source.clone());
+            }
+            None if matches!(
+                event.action,
+                AuthAction::Failed | AuthAction::InvalidUser | AuthAction::Disconnected
+            ) =>
+            {
+                event.source.clone_from(&self.source);
+            }
+            _ => {}
+        }
     }
 
     fn remember(&mut self, reason: String) {
@@ -234,12 +264,10 @@ impl Process {
 
     /// Notes that the voice of `rank` tells of `action`; true if a better one has told of it before.
     fn told(&mut self, action: AuthAction, rank: u8) -> bool {
-        match self.voices.iter_mut().find(|(told, _)| *told == action) {
-            Some((_, best)) if *best < rank => return true,
-            Some((_, best)) => *best = rank,
-            None => self.voices.push((action, rank)),
-        }
-        false
+        let Some(best) = self.voices.get_mut(action as usize) else { return false };
+        let told = *best < rank;
+        *best = rank.min(*best);
+        told
     }
 
     /// Gives the carrier the reasons that its process gave before.
@@ -250,11 +278,15 @@ impl Process {
                 self.lasting = Some(reason);
             }
             AuthAction::Failed => {
-                let reasons = mem::take(&mut self.reasons);
-                add(event, self.lasting.iter().chain(&reasons));
+                if self.lasting.is_some() || !self.reasons.is_empty() {
+                    let reasons = mem::take(&mut self.reasons);
+                    add(event, self.lasting.iter().chain(&reasons));
+                }
             }
             AuthAction::Disconnected | AuthAction::Probe | AuthAction::SudoDenied | AuthAction::SuFailed => {
-                add(event, &mem::take(&mut self.reasons));
+                if !self.reasons.is_empty() {
+                    add(event, &mem::take(&mut self.reasons));
+                }
             }
             // What failed before it was right in the end.
             AuthAction::Accepted | AuthAction::Sudo | AuthAction::Su => self.reasons.clear(),

@@ -107,6 +107,9 @@ async fn watch_sources(
         () = cancel.cancelled() => {}
         Err(Closed) = Box::pin(run) => tracing::debug!("auth log watcher ends: nobody reads what it sees"),
     }
+    // What was held back for a line that would now come too late; nobody waits for room any more.
+    let Report { mut join, out, .. } = report;
+    join.settle(|event, ()| drop(out.try_send(Observation::Auth(event))));
 }
 
 /// What journald is called as a source.

@@ -316,7 +316,7 @@ fn dropbear_is_joined_like_sshd() {
     check(
         &[
             "1 dropbear[9]: Child connection from 127.0.0.1:41414",
-            "1 dropbear[9]: Login attempt for nonexistent user from 127.0.0.1:41414",
+            "1 dropbear[9]: Login attempt for nonexistent user",
             "2 dropbear[9]: Exit before auth from <127.0.0.1:41414>: Exited normally",
             "3 dropbear[10]: pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=127.0.0.1  user=root",
             "3 dropbear[10]: pam_authenticate() failed, rc=7, Authentication failure",
@@ -326,6 +326,26 @@ fn dropbear_is_joined_like_sshd() {
             "2 invalid_user port=41414",
             "3 disconnected port=41414: Exited normally",
             "6 failed by=root port=41416: Authentication failure",
+        ],
+    );
+}
+
+/// The daemon's own process serves many, and each of the others one.
+#[test]
+fn an_address_is_that_of_the_process_and_of_no_other() {
+    check(
+        &[
+            "1 sshd[1]: drop connection #10 from [127.0.0.1]:4022 on [127.0.0.1]:22 past MaxStartups",
+            "1 sshd[1]: Timeout before authentication for connection from 127.0.0.1 to 127.0.0.1, pid = 7",
+            "2 sshd[7]: error: maximum authentication attempts exceeded for root from 127.0.0.1 port 4023 ssh2 [preauth]",
+            "2 sshd[7]: Disconnecting: Too many authentication failures for root [preauth]",
+            "2 sshd[8]: Disconnecting: Too many authentication failures for root [preauth]",
+        ],
+        &[
+            "1 probe port=4022: past MaxStartups",
+            "2 probe: timeout before authentication",
+            "4 disconnected by=root port=4023: maximum authentication attempts exceeded; Too many authentication failures for root",
+            "5 disconnected by=root: Too many authentication failures for root",
         ],
     );
 }

@@ -1,7 +1,7 @@
 //! What dropbear says of its own: dropbear `src/svr-auth*.c`, `src/svr-session.c`, `src/svr-main.c`. It
 //! puts `?` in the place of control characters before it quotes a name, but leaves quotes as they are.
 
-use secmon_protocol::auth::AuthAction::{self, Accepted, Disconnected, Failed, InvalidUser};
+use secmon_protocol::auth::AuthAction::{self, Accepted, Disconnected, Failed, InvalidUser, Probe};
 
 use super::{
     Role::{Carrier, Part},
@@ -30,6 +30,11 @@ pub(super) const SHAPES: &[Shape] = &[
         Some((Accepted, Carrier)), &[], |rest, body| attempt(Accepted, "none", rest, body)),
     shape("Login attempt for nonexistent user ", "Login attempt for nonexistent user from 192.0.2.7:4022",
         Some((InvalidUser, Carrier)), &[], nonexistent),
+    // Before 2024 without an address; the connection's first line has it.
+    shape("Login attempt for nonexistent user", "Login attempt for nonexistent user",
+        Some((InvalidUser, Carrier)), &[], |rest, _| {
+            rest.is_empty().then(|| Found::Event(Fields::new(InvalidUser)))
+        }),
     shape("Login attempt with wrong user ", "Login attempt with wrong user nosuch from 192.0.2.7:4022",
         Some((InvalidUser, Carrier)), &["nosuch"], nonexistent),
     shape("User account '", "User account 'bob' is locked", Some((InvalidUser, Carrier)), &[],
@@ -59,7 +64,10 @@ pub(super) const SHAPES: &[Shape] = &[
             Fields { user: Some(user), source, reason: Some(reason), ..Fields::new(Disconnected) }.into()
         }),
     shape("Early exit", "Early exit from <192.0.2.7:4022>: Bad argc", Some((Disconnected, Carrier)), &[], before_auth),
-    shape("Child connection from ", "Child connection from 192.0.2.7:4022", None, &[], nothing),
+    shape("Child connection from ", "Child connection from 192.0.2.7:4022", Some((Probe, Part)), &[],
+        |rest, _| Fields { source: colon_source(rest), ..Fields::of(Probe, Part) }.into()),
+    shape("Generated hostkey ", "Generated hostkey /etc/dropbear/dropbear_ed25519_host_key, fingerprint is SHA256:abc",
+        None, &[], nothing),
     shape("Running in background", "Running in background", None, &[], nothing),
     shape("Not backgrounding", "Not backgrounding", None, &[], nothing),
 ];

@@ -14,6 +14,8 @@
 //! sshd wrote last is read from the end of the line; where a line can honestly be read in two ways, the
 //! fields in doubt are left absent and the message still shows all of it.
 
+#[cfg(test)]
+mod cases;
 mod doas;
 mod dropbear;
 mod frame;

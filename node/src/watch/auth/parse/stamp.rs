@@ -34,7 +34,9 @@ impl Steady {
     /// The span around `now`: a lookup in the zone for each line would cost more than the rest of it.
     pub(super) fn around(now: Timestamp, zone: &TimeZone) -> Option<Self> {
         let offset = i64::from(zone.to_offset(now).seconds());
-        let before = zone.preceding(now).next().map_or(i64::MIN / 4, |t| t.timestamp().as_second());
+        // A change at this very moment has happened already, and stands before neither it nor after it.
+        let just_after = now.checked_add(jiff::SignedDuration::from_nanos(1)).ok()?;
+        let before = zone.preceding(just_after).next().map_or(i64::MIN / 4, |t| t.timestamp().as_second());
         let after = zone.following(now).next().map_or(i64::MAX / 4, |t| t.timestamp().as_second());
         // A change moves the clock by a few hours at most; but an island may skip a day.
         let (from, to) = (before + offset + 2 * DAY, after + offset - 2 * DAY);
@@ -234,5 +236,91 @@ mod tests {
         for stamp in ["", "Nov", "Foo 21 03:34:11", "Nov 32 03:34:11", "Nov 21 24:00:00", "Nov 21 3:4:5 x"] {
             assert_eq!(at(stamp, "2026-07-01T00:00:00Z", &TimeZone::UTC), None, "{stamp}");
         }
+    }
+
+    fn berlin() -> TimeZone {
+        TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
+    }
+
+    #[test]
+    fn a_time_that_the_clock_skipped_or_said_twice_is_still_a_time() {
+        let zone = berlin();
+        for (stamp, want) in [
+            // 29 March 2026: 02:00 is followed by 03:00.
+            ("Mar 29 01:59:59", "2026-03-29T00:59:59Z"),
+            ("Mar 29 02:30:00", "2026-03-29T01:30:00Z"),
+            ("Mar 29 03:00:00", "2026-03-29T01:00:00Z"),
+            // 25 October 2026: 03:00 is followed by 02:00; the first of the two is taken.
+            ("Oct 25 01:59:59", "2026-10-24T23:59:59Z"),
+            ("Oct 25 02:30:00", "2026-10-25T00:30:00Z"),
+            ("Oct 25 03:00:00", "2026-10-25T02:00:00Z"),
+        ] {
+            for now in [
+                "2026-03-29T00:59:59Z",
+                "2026-03-29T01:00:00Z",
+                "2026-07-01T00:00:00Z",
+                "2026-10-25T00:59:59Z",
+                "2026-11-21T00:00:00Z",
+            ] {
+                // Past half a year the next year's would be nearer.
+                if (stamp.starts_with("Mar") && now > "2026-09")
+                    || (stamp.starts_with("Oct") && now < "2026-05")
+                {
+                    continue;
+                }
+                assert_eq!(at(stamp, now, &zone).as_deref(), Some(want), "{stamp} at {now}");
+            }
+        }
+    }
+
+    /// Away from a change of the clock the offset is not looked up; it must be the one that would be found.
+    #[test]
+    fn a_short_cut_gives_what_the_zone_says() {
+        for zone in [
+            berlin(),
+            TimeZone::UTC,
+            TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap(),
+            TimeZone::posix("<+1345>-13:45<+1445>,M9.5.0/2:45,M4.1.0/3:45").unwrap(),
+        ] {
+            for month in 1..=12 {
+                for now_month in 1..=12 {
+                    let now = format!("2026-{now_month:02}-15T12:00:00Z");
+                    let context = Context::new(now.parse().unwrap(), zone.clone());
+                    let slow = Context { steady: None, ..context.clone() };
+                    for day in 1..=28 {
+                        let stamp = format!("2026-{month:02}-{day:02}T02:30:00.5");
+                        assert_eq!(read(&stamp, &context), read(&stamp, &slow), "{stamp} at {now}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumped_moves_the_year_only_where_it_must() {
+        for (stamp, now, want) in [
+            // The clock of the machine was set back by a day, or forward by a month.
+            ("Nov 22 03:34:11", "2026-11-21T03:40:00Z", "2026-11-22T03:34:11Z"),
+            ("Oct 21 03:34:11", "2026-11-21T03:40:00Z", "2026-10-21T03:34:11Z"),
+            // A machine without a battery starts in 1970, and its log does as well.
+            ("Jan  1 00:00:09", "1970-01-01T00:00:20Z", "1970-01-01T00:00:09Z"),
+            ("Dec 31 23:59:59", "1970-01-01T00:00:20Z", "1969-12-31T23:59:59Z"),
+            // A log of half a year ago, and of half a year and a day.
+            ("May 22 12:00:00", "2026-11-20T12:00:00Z", "2026-05-22T12:00:00Z"),
+            ("May 20 12:00:00", "2026-11-20T12:00:00Z", "2027-05-20T12:00:00Z"),
+            ("Feb 29 23:59:59", "2028-03-01T00:00:01Z", "2028-02-29T23:59:59Z"),
+            ("Feb 29 12:00:00", "2027-01-01T00:00:00Z", "2028-02-29T12:00:00Z"),
+            ("Feb 29 12:00:00", "2025-01-01T00:00:00Z", "2024-02-29T12:00:00Z"),
+            ("Feb 29 12:00:00", "2100-03-01T00:00:00Z", "2096-02-29T12:00:00Z"),
+        ] {
+            assert_eq!(at(stamp, now, &TimeZone::UTC).as_deref(), Some(want), "{stamp} at {now}");
+        }
+    }
+
+    #[test]
+    fn the_turn_of_the_year_is_the_zones_own() {
+        let zone = TimeZone::posix("<+14>-14").unwrap();
+        assert_eq!(at("Jan  1 00:00:01", "2026-12-31T10:00:05Z", &zone).unwrap(), "2026-12-31T10:00:01Z");
+        assert_eq!(at("Dec 31 23:59:59", "2026-12-31T10:00:05Z", &zone).unwrap(), "2026-12-31T09:59:59Z");
     }
 }

@@ -22,6 +22,12 @@ pub(super) const SHAPES: &[Shape] = &[
         Some((Sudo, Continuation)), &["--verbose /srv"], continued),
     shape("", "     bob : user NOT in sudoers ; PWD=/tmp ; USER=root ; COMMAND=/usr/bin/ls",
         Some((SudoDenied, Carrier)), &["tmp"], denied),
+    // A host without a name; the line that matters follows.
+    shape("", "   alice : unable to resolve host web1: Temporary failure in name resolution",
+        None, &[], |rest, _| {
+            let (user, rest) = rest.split_once(" : ")?;
+            (!user.contains(' ') && rest.starts_with("unable to resolve host ")).then_some(Found::Nothing)
+        }),
 ];
 
 /// The keys in sudo's order; the first that a line has ends the reason.
@@ -171,7 +177,7 @@ mod tests {
             event("bob : 3 incorrect password attempts ; TTY=pts/1 ; PWD=/ ; USER=root ; COMMAND=/bin/ls");
         assert_eq!(tries.reason.as_deref(), Some("3 incorrect password attempts"));
         assert_eq!((tries.count, tries.tty.as_deref()), (1, Some("pts/1")));
-        assert_eq!(parsed("bob : unable to resolve host vm ; TTY=pts/1 ; PWD=/"), Parsed::Unknown);
+        assert_eq!(parsed("bob : unable to resolve host vm ; TTY=pts/1 ; PWD=/"), Parsed::Known);
     }
 
     #[test]

@@ -14,6 +14,10 @@ const SYSTEM_FOLDERS: [&str; 7] =
 /// `Some(true)` when the writer is the program, `Some(false)` when it cannot be, `None` when nobody knows.
 pub(super) fn judge(framed: &Framed<'_>, action: AuthAction) -> Option<bool> {
     let writer = &framed.writer;
+    if writer.exe.is_none() && writer.uid.is_none() {
+        // A line of a file.
+        return None;
+    }
     let exe = writer.exe.as_deref().map(|exe| exe.strip_suffix(" (deleted)").unwrap_or(exe));
     let name = exe.map(|exe| exe.rsplit_once('/').map_or(exe, |(_, name)| name));
     let is = |names: &[&str]| {
