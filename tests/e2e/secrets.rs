@@ -8,7 +8,7 @@ use secmon_testkit::{
     memory,
     need::Need::{Namespaces, Program, Tun},
     product::{Hub, Lab, Node, NodeSetup, Place},
-    realm::Realm,
+    realm::{Realm, innermost},
     require,
     wait::eventually,
     wireguard::Tunnel,
@@ -43,12 +43,6 @@ fn private_keys_are_readable_by_their_owner_alone_and_appear_nowhere_else() {
     for log in [hub.process().output(), node.process().output()] {
         assert!(!log.err().contains("PRIVATE KEY") && !log.err().contains("secmon1."), "{log}");
     }
-}
-
-/// The process that a chain of nsenter(1) leads to.
-fn innermost(pid: u32) -> u32 {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    children.split_whitespace().next().map_or(pid, |child| innermost(child.parse().unwrap()))
 }
 
 /// A key in every form in which it may be lying about: as bytes, as a UAPI socket tells it, and as wg(8) does.

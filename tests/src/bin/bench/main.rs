@@ -1,9 +1,11 @@
-//! Measures the real binary: how soon a login is on a screen, and what an idle node and hub cost.
+//! Measures the real binary: how soon a login is on a screen, and what an idle node and hub and a WireGuard peer
+//! cost.
 //!
 //! Build the product with the same profile first: `cargo build --release`.
 
 mod idle;
 mod latency;
+mod wireguard;
 
 use clap::{Parser, Subcommand};
 
@@ -35,11 +37,24 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Processor time of a node with a WireGuard peer that talks, beside a node that does not watch WireGuard.
+    Wireguard {
+        /// For how long it is counted, after 45 s of rest.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// Further peers, which never talk.
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20_000))]
+        silent: u32,
+        /// One JSON object per node instead of text.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Latency { count, json } => latency::run(count, json),
         What::Memory { seconds, json } => idle::run(seconds, json),
+        What::Wireguard { seconds, silent, json } => wireguard::run(seconds, silent, json),
     }
 }
