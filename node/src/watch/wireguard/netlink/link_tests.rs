@@ -6,9 +6,8 @@ use super::*;
 fn link(index: u32, name: &[u8], kind: &[u8]) -> Vec<u8> {
     let mut header = [0; size_of::<ifinfomsg>()];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
-    let info = Request::new(0, 0, 0, &[]).with(IFLA_INFO_KIND, kind).finish().split_off(16);
-    let link = Request::new(0, 0, 0, &header).with(IFLA_IFNAME, name).with(IFLA_LINKINFO | 0x8000, &info);
-    link.finish().split_off(16)
+    let link = Request::new(0, 0, 0, &header).with(IFLA_IFNAME, name);
+    link.nest(IFLA_LINKINFO, |info| info.with(IFLA_INFO_KIND, kind)).finish().split_off(16)
 }
 
 #[test]

@@ -18,6 +18,9 @@ const ATTRIBUTE: usize = size_of::<nlattr>();
 /// Bytes of `struct genlmsghdr`.
 const GENERIC: usize = size_of::<genlmsghdr>();
 
+/// Marks an attribute that holds others (`NLA_F_NESTED`).
+const NESTED: u16 = 1 << 15;
+
 /// What is left of an attribute's type without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
 const TYPE_MASK: u16 = 0x3fff;
 
@@ -197,6 +200,12 @@ impl Request {
         self.0.extend(value);
         self.0.resize(aligned(self.0.len()), 0);
         self
+    }
+
+    /// Adds an attribute that holds others.
+    pub(super) fn nest(self, kind: u16, fill: impl FnOnce(Self) -> Self) -> Self {
+        let inside = fill(Self(Vec::new())).0;
+        self.with(kind | NESTED, &inside)
     }
 
     /// The message, whole.

@@ -131,6 +131,9 @@ async fn interfaces() -> Result<BTreeMap<String, u32>, Failure> {
         let request = |sequence| {
             Request::new(RTM_GETLINK, DUMP, sequence, &[0; size_of::<ifinfomsg>()])
                 .with(IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes())
+                // The kernel leaves out the others, of which there may be thousands, when it knows the kind: not
+                // before the module is loaded.
+                .nest(IFLA_LINKINFO, |info| info.with(IFLA_INFO_KIND, KIND))
         };
         let consistent = conversation
             .ask(request, RTM_NEWLINK, |link| {
