@@ -102,6 +102,7 @@ macro_rules! guest {
     ($($file:expr),*) => {{
         require!(
             Program("qemu-system-x86_64"),
+            Program("setpriv"),
             Program("cpio"),
             Program("busybox"),
             Program("wg"),

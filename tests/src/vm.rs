@@ -3,7 +3,8 @@
 //! qemu boots, in software emulation, the kernel that `tests/kernel` fetched, with an initramfs that is made here:
 //! busybox, the programs that the test names with the libraries they need, and `vm.sh` as the first process.
 //! There is no network and no disk. Scripts go in and their output comes out over a virtio port, which is qemu's
-//! standard input and output; when the test ends, that closes, and the machine switches itself off.
+//! standard input and output. qemu ends with the thread that started it (`PR_SET_PDEATHSIG`, prctl(2)), even when the
+//! test is killed.
 
 use std::{
     fs,
@@ -56,8 +57,8 @@ pub struct Ended {
 
 impl Vm {
     /// Boots a machine with these programs of this machine in its `/bin`, and files of these names and contents in
-    /// its `/root`. Needs `qemu-system-x86_64`, `cpio`,
-    /// `busybox`, `ip` and [`crate::need::Need::GuestKernel`].
+    /// its `/root`. Needs `qemu-system-x86_64`, `setpriv`,
+    /// `cpio`, `busybox`, `ip` and [`crate::need::Need::GuestKernel`].
     ///
     /// # Panics
     /// When it does not come up; with the end of its console.
@@ -67,8 +68,10 @@ impl Vm {
         let lab = tempfile::tempdir().expect("a temporary folder");
         let initramfs = initramfs(lab.path(), programs, files);
         let console = lab.path().join("console");
-        let mut command = Command::new(required_program("qemu-system-x86_64"));
+        let mut command = Command::new(required_program("setpriv"));
         command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(required_program("qemu-system-x86_64"))
             .args([
                 "-accel",
                 "tcg",
