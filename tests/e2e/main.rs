@@ -5,6 +5,7 @@
 mod auth_log;
 mod commands;
 mod joining;
+mod kernel_wireguard;
 mod login;
 mod mistakes;
 mod network;

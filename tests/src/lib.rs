@@ -8,7 +8,9 @@
 //! Being a test harness, it panics with everything it captured when a promise is not kept in time.
 
 pub mod binary;
+pub mod cache;
 pub mod json;
+pub mod memory;
 pub mod need;
 pub mod process;
 pub mod product;
@@ -16,5 +18,6 @@ pub mod realm;
 pub mod sshd;
 pub mod syslog;
 pub mod utmp;
+pub mod vm;
 pub mod wait;
 pub mod wireguard;

@@ -5,7 +5,7 @@
 
 use std::{env, fs::OpenOptions, io::Write as _, path::Path};
 
-use crate::binary::program;
+use crate::{binary::program, vm};
 
 /// One thing that a test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Need {
     Program(&'static str),
     /// `/dev/net/tun`, from which wireguard-go makes its interface.
     Tun,
+    /// The kernel that virtual machines boot; `tests/kernel` fetches it.
+    GuestKernel,
 }
 
 impl Need {
@@ -32,6 +34,8 @@ impl Need {
                 .or_else(|| ["unshare", "nsenter", "mount", "ip", "bash"].into_iter().find_map(missing)),
             Self::Program(name) => missing(name),
             Self::Tun => (!Path::new("/dev/net/tun").exists()).then(|| "/dev/net/tun".to_owned()),
+            Self::GuestKernel => (!vm::kernel().join("package").exists())
+                .then(|| "a kernel for virtual machines (tests/kernel fetches it)".to_owned()),
         }
     }
 }

@@ -17,6 +17,18 @@ use crate::{
     process::{Output, Process},
 };
 
+/// The process that a command of a realm became, by the one that the test started: nsenter(1) forks into a pid
+/// namespace.
+///
+/// # Panics
+/// When it has ended.
+#[must_use]
+#[track_caller]
+pub fn innermost(pid: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+    children.split_whitespace().find_map(|child| child.parse().ok()).map_or(pid, innermost)
+}
+
 /// Private namespaces with a process that holds them.
 pub struct Realm {
     name: String,

@@ -4,6 +4,8 @@
 
 use std::fs;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use crate::{process::Process, realm::Realm, wait::eventually};
 
 /// Seconds between the keepalives of a peer that has one: soon enough for the first handshake to need no traffic.
@@ -57,6 +59,23 @@ impl<'a> Tunnel<'a> {
         let mut args = vec!["set", &self.interface, "peer", &peer.public_key, "endpoint", &endpoint];
         args.extend(["allowed-ips", allowed_ips, "persistent-keepalive", KEEPALIVE]);
         self.realm.check("wg", &args);
+    }
+
+    /// Adds this many peers with made-up keys, which nobody answers for.
+    ///
+    /// # Panics
+    /// When `wg` refuses.
+    #[track_caller]
+    pub fn add_silent_peers(&self, count: u32) {
+        let file = format!("/run/{}.peers", self.interface);
+        let mut config = String::new();
+        for number in 0..count {
+            let key = STANDARD.encode(format!("silent peer {number:020}"));
+            let [_, a, b, c] = number.to_be_bytes();
+            config += &format!("[Peer]\nPublicKey = {key}\nAllowedIPs = 10.{}.{b}.{c}/32\n", 128 + a);
+        }
+        fs::write(self.realm.path(&file), config).expect("the realm's /run is ours");
+        self.realm.check("wg", &["addconf", &self.interface, &file]);
     }
 
     /// Forgets a peer.

@@ -3,47 +3,36 @@
 //!
 //! What the messages say is not read: they only ask for another look.
 
-use std::{
-    future::pending,
-    io,
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::net::UnixDatagram as StdDatagram,
-    },
-};
+use std::{future::pending, io};
 
 use nix::{
     libc::{ENOBUFS, RTMGRP_LINK},
-    sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket},
+    sys::socket::SockProtocol,
 };
 use tokio::net::UnixDatagram;
 use tracing::debug;
+
+use super::netlink;
 
 /// Messages taken from the queue for one wake-up; what is left makes the next one.
 const MESSAGES_PER_WAKE: usize = 256;
 
 /// Changes of network interfaces; silent for ever when the system refused to tell them.
-///
-/// The type of a Unix socket holds the netlink socket: all that is asked of it is recv(2), which is the same
-/// for both, and it is the one way to wait for a datagram socket of any family that needs no unsafe code.
 #[derive(Debug)]
 pub(super) struct Links(Option<UnixDatagram>);
 
 impl Links {
     /// Listens from now on; must be called within a tokio runtime.
     pub(super) fn subscribe() -> Self {
-        match listen() {
+        match netlink::open(SockProtocol::NetlinkRoute, RTMGRP_LINK.unsigned_abs()) {
             Ok(socket) => Self::of(socket),
             Err(error) => Self::refused(&error),
         }
     }
 
     /// Takes messages from a socket that does not block.
-    pub(super) fn of(socket: OwnedFd) -> Self {
-        match UnixDatagram::from_std(StdDatagram::from(socket)) {
-            Ok(socket) => Self(Some(socket)),
-            Err(error) => Self::refused(&error),
-        }
+    pub(super) fn of(socket: UnixDatagram) -> Self {
+        Self(Some(socket))
     }
 
     fn refused(error: &io::Error) -> Self {
@@ -67,13 +56,6 @@ impl Links {
     }
 }
 
-fn listen() -> io::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
-    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK.unsigned_abs()))?;
-    Ok(fd)
-}
-
 /// Waits for a message and takes all that there are. Of each, the kernel drops what does not fit the buffer.
 async fn drain(socket: &UnixDatagram) -> io::Result<()> {
     let mut start = [0; 16];
@@ -94,7 +76,7 @@ async fn drain(socket: &UnixDatagram) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{os::unix::net::UnixDatagram as StdDatagram, time::Duration};
 
     use futures::FutureExt as _;
 
@@ -103,7 +85,7 @@ mod tests {
     fn pair() -> (StdDatagram, Links) {
         let (kernel, node) = StdDatagram::pair().unwrap();
         node.set_nonblocking(true).unwrap();
-        (kernel, Links::of(node.into()))
+        (kernel, Links::of(UnixDatagram::from_std(node).unwrap()))
     }
 
     async fn changed(links: &mut Links) {

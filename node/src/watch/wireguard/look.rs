@@ -1,27 +1,34 @@
-//! One look: which interfaces there are, and what each of those that have a socket says of its peers.
+//! One look: which interfaces there are, by sockets and by the kernel, and what each says of its peers.
 //!
 //! What must not live here: when to look, and what of it to report.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    fs,
+    fmt, fs,
     io::{self, ErrorKind},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use futures::future::join_all;
 use nix::unistd::geteuid;
-use secmon_protocol::{facet::Facet, limits::MAX_ENTRIES, wireguard::WgPeerKey};
+use secmon_protocol::{
+    facet::Facet,
+    limits::MAX_ENTRIES,
+    wireguard::{WgPeer, WgPeerKey, WgPublicKey},
+};
 use tracing::debug;
 
 use super::{
     WgFacet,
+    ages::{self, Handshakes},
+    netlink::{self, Kernel},
     schedule::Peers,
-    socket::{self, Failure},
+    socket,
+    uapi::Answer,
 };
 
-/// Most sockets in the directory; each is asked at the same time with a buffer of its own.
+/// Most interfaces that have a socket; each is asked at the same time with a buffer of its own.
 const MAX_INTERFACES: usize = 256;
 
 /// Most entries of the directory that are looked at, whatever they are.
@@ -38,14 +45,16 @@ pub(super) struct Sight {
     pub alive: bool,
     /// Whether a socket refused the connection.
     pub refused: bool,
-    /// Whether a socket that is there gave no peers.
+    /// Whether an interface that is there gave no peers, and may give them in a moment.
     pub failed: bool,
+    /// Whether there are other interfaces than at the look before, so that peers may come soon.
+    pub moved: bool,
 }
 
 impl Sight {
-    fn blind(reason: String, remedy: &str) -> Self {
+    fn blind(reason: String, remedy: &str) -> Box<Self> {
         let facet = Facet::unavailable(reason, remedy);
-        Self { facet, alive: false, refused: false, failed: false }
+        Box::new(Self { facet, alive: false, refused: false, failed: false, moved: false })
     }
 }
 
@@ -55,140 +64,176 @@ pub(super) enum Scope {
     /// Which interfaces there are, and their peers.
     Everything,
     /// The peers of the interfaces that are known already; for when nothing told that others came. It
-    /// spares reading a file for every network interface of any kind, of which there may be thousands.
+    /// spares listing all network interfaces, of which there may be thousands.
     Peers,
 }
 
 /// Which interfaces there are.
 struct Interfaces {
-    /// Those that have a socket.
-    with_socket: BTreeSet<String>,
-    /// The first of the kernel's own.
-    of_kernel: io::Result<Option<String>>,
+    /// The sockets of each that has any, in the order of the folders.
+    sockets: BTreeMap<String, Vec<PathBuf>>,
+    /// The kernel's own, with their indices.
+    of_kernel: Result<BTreeMap<String, u32>, netlink::Failure>,
+}
+
+impl Interfaces {
+    fn differ_from(&self, other: &Self) -> bool {
+        self.sockets != other.sockets || self.of_kernel.as_ref().ok() != other.of_kernel.as_ref().ok()
+    }
 }
 
 /// Looks, and remembers which interfaces there are and what it told the log.
-pub(super) struct Looker {
+pub(super) struct Looker<K> {
     /// Where the sockets are.
-    uapi_dir: PathBuf,
-    /// `/sys/class/net`.
-    class_net: PathBuf,
+    uapi_dirs: Vec<PathBuf>,
+    kernel: K,
     /// As of the latest look at everything; none when that must be looked at again.
     known: Option<Interfaces>,
     /// Names that cannot be an interface's, as of the latest look at everything.
     odd: BTreeSet<OsString>,
     /// Interfaces at whose socket nobody answered, as of the latest look.
     dead: BTreeSet<String>,
+    /// The handshakes of interfaces that tell ages, as of the latest look.
+    handshakes: BTreeMap<String, Handshakes>,
 }
 
-impl Looker {
-    pub(super) fn new(uapi_dir: PathBuf, class_net: PathBuf) -> Self {
-        Self { uapi_dir, class_net, known: None, odd: BTreeSet::new(), dead: BTreeSet::new() }
+impl<K: Kernel> Looker<K> {
+    pub(super) fn new(uapi_dirs: Vec<PathBuf>, kernel: K) -> Self {
+        Self {
+            uapi_dirs,
+            kernel,
+            known: None,
+            odd: BTreeSet::new(),
+            dead: BTreeSet::new(),
+            handshakes: BTreeMap::new(),
+        }
     }
 
-    /// Looks once, at all interfaces at the same time; it takes as long as the slowest of them.
+    /// Looks once, at all sockets at the same time; it takes as long as the slowest of them.
     pub(super) async fn look(&mut self, scope: Scope) -> Sight {
+        let mut found = Found::default();
         let known = match self.known.take() {
             Some(known) if scope == Scope::Peers => known,
-            _ => match self.with_socket() {
-                Ok(Some(with_socket)) => Interfaces { with_socket, of_kernel: self.of_kernel() },
-                Ok(None) => {
-                    let dir = self.uapi_dir.display();
-                    let reason =
-                        format!("{dir} holds more than {MAX_INTERFACES} sockets, or {MAX_FILES} files");
-                    return Sight::blind(reason, "remove what interfaces that are gone have left there");
+            before => match self.sockets() {
+                Ok(sockets) => {
+                    let known = Interfaces { sockets, of_kernel: self.kernel.interfaces().await };
+                    found.moved = before.is_some_and(|before| before.differ_from(&known));
+                    known
                 }
-                Err(e) => {
-                    let reason = format!("cannot read {} as uid {}: {e}", self.uapi_dir.display(), geteuid());
-                    return Sight::blind(reason, "run the node as root");
-                }
+                Err(sight) => return *sight,
             },
         };
-        let sight = self.ask_all(&known).await;
-        // Nothing tells when an interface can be listed that could not be before.
+        // The kernel is asked last: who answers at a socket may be on the way out, and takes its time.
+        self.ask_sockets(&known, &mut found).await;
+        self.ask_kernel(&known, &mut found).await;
+        // Nothing tells when interfaces can be listed that could not be before.
         self.known = Some(known).filter(|known| known.of_kernel.is_ok());
-        sight
+        found.into_sight()
     }
 
-    async fn ask_all(&mut self, known: &Interfaces) -> Sight {
-        let ask = async |name: &String| socket::ask(&self.uapi_dir.join(format!("{name}.sock"))).await;
-        let answers = join_all(known.with_socket.iter().map(ask)).await;
-        let mut sight = Sight { facet: Facet::Pending, alive: false, refused: false, failed: false };
-        let mut peers = Peers::new();
-        let mut missed = None;
+    async fn ask_sockets(&mut self, known: &Interfaces, found: &mut Found) {
+        // In this namespace the kernel's interface has the name: a socket of that name was left behind, or belongs
+        // to an interface of another namespace.
+        let foreign = |name: &String| known.of_kernel.as_ref().is_ok_and(|names| names.contains_key(name));
+        let sockets: Vec<_> = known.sockets.iter().filter(|(name, _)| !foreign(name)).collect();
+        let answers = join_all(sockets.iter().map(|(_, paths)| ask_first(paths))).await;
         let mut dead = BTreeSet::new();
-        for (interface, answer) in known.with_socket.iter().zip(answers) {
+        let mut handshakes = BTreeMap::new();
+        for ((interface, _), answer) in sockets.into_iter().zip(answers) {
             match answer {
-                Ok(found) => {
-                    sight.alive = true;
-                    let key = |public_key| WgPeerKey { interface: interface.clone(), public_key };
-                    peers.extend(found.into_iter().map(|(public_key, peer)| (key(public_key), peer)));
+                Ok(mut answer) => {
+                    if answer.from_ages {
+                        let before = self.handshakes.remove(interface).unwrap_or_default();
+                        let after = ages::steady(&mut answer.peers, &before, crate::now());
+                        handshakes.insert(interface.clone(), after);
+                    }
+                    found.add(interface, answer.peers);
                 }
-                Err(Failure::Dead(error)) => {
+                Err(socket::Failure::Dead(error)) => {
                     if !self.dead.contains(interface) {
                         debug!(interface, %error, "nobody answers at this socket");
                     }
-                    sight.refused |= error.kind() == ErrorKind::ConnectionRefused;
+                    found.refused |= error.kind() == ErrorKind::ConnectionRefused;
                     dead.insert(interface.clone());
                 }
-                Err(error) => {
-                    sight.alive = true;
-                    sight.failed = true;
-                    missed.get_or_insert_with(|| {
-                        (format!("cannot read WireGuard interface {interface}: {error}"), error.remedy())
-                    });
-                }
+                Err(error) => found.miss(interface, &error, error.remedy()),
             }
         }
         self.dead = dead;
-        match &known.of_kernel {
-            Ok(None) => {}
-            Ok(Some(name)) => {
-                missed.get_or_insert((
-                    format!("{name} is a WireGuard interface of the kernel, which this version cannot read"),
-                    "use wireguard-go for it, or set wireguard.enabled to false",
-                ));
-            }
-            Err(e) => {
-                // Nothing tells when it is mounted.
-                sight.alive = true;
-                missed.get_or_insert((
-                    format!(
-                        "cannot list network interfaces in {}, some of which may be WireGuard: {e}",
-                        self.class_net.display()
-                    ),
-                    "mount sysfs at /sys",
-                ));
-            }
-        }
-        if peers.len() > MAX_ENTRIES {
-            missed.get_or_insert((
-                format!("there are more than {MAX_ENTRIES} WireGuard peers, the most that a node reports"),
-                "",
-            ));
-        }
-        sight.facet = match missed {
-            Some((reason, remedy)) => Facet::unavailable(reason, remedy),
-            None => Facet::Ready(peers),
-        };
-        sight
+        self.handshakes = handshakes;
     }
 
-    /// Names of the interfaces that have a socket; a missing directory has none. `None`: too many.
-    fn with_socket(&mut self) -> io::Result<Option<BTreeSet<String>>> {
-        let entries = match fs::read_dir(&self.uapi_dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Some(BTreeSet::new())),
+    async fn ask_kernel(&mut self, known: &Interfaces, found: &mut Found) {
+        let interfaces = match &known.of_kernel {
+            Ok(interfaces) => interfaces,
+            Err(error) => {
+                // Nothing tells when they can be listed.
+                found.alive = true;
+                let reason = format!("cannot list the WireGuard interfaces of the kernel: {error}");
+                found
+                    .missed
+                    .get_or_insert((reason, "see whether `ip link show type wireguard` can list them"));
+                return;
+            }
+        };
+        for (interface, index) in interfaces {
+            match self.kernel.peers(*index).await {
+                Ok(peers) => found.add(interface, peers),
+                // It is announced, and another look follows.
+                Err(netlink::Failure::Gone) => debug!(interface, "it went before it was asked"),
+                Err(error @ netlink::Failure::Forbidden) => {
+                    // It is not tried once more in a moment: that would be refused as well.
+                    found.alive = true;
+                    let reason = format!("cannot read WireGuard interface {interface}: {error}");
+                    found.missed.get_or_insert((reason, error.remedy()));
+                }
+                Err(error) => found.miss(interface, &error, error.remedy()),
+            }
+        }
+    }
+
+    /// The sockets of each interface that has any; a missing folder has none.
+    fn sockets(&mut self) -> Result<BTreeMap<String, Vec<PathBuf>>, Box<Sight>> {
+        let (mut sockets, mut odd) = (BTreeMap::new(), BTreeSet::new());
+        for dir in &self.uapi_dirs {
+            match self.sockets_in(dir, &mut sockets, &mut odd) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let dir = dir.display();
+                    let reason =
+                        format!("{dir} holds more than {MAX_INTERFACES} sockets, or {MAX_FILES} files");
+                    return Err(Sight::blind(reason, "remove what interfaces that are gone have left there"));
+                }
+                Err(e) => {
+                    let reason = format!("cannot read {} as uid {}: {e}", dir.display(), geteuid());
+                    return Err(Sight::blind(reason, "run the node as root"));
+                }
+            }
+        }
+        self.odd = odd;
+        Ok(sockets)
+    }
+
+    /// Adds the sockets of one folder. False: there are too many.
+    fn sockets_in(
+        &self,
+        dir: &Path,
+        sockets: &mut BTreeMap<String, Vec<PathBuf>>,
+        odd: &mut BTreeSet<OsString>,
+    ) -> io::Result<bool> {
+        let entries = match fs::read_dir(dir) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
             other => other?,
         };
-        let (mut names, mut odd) = (BTreeSet::new(), BTreeSet::new());
         for (index, entry) in entries.enumerate() {
             if index == MAX_FILES {
-                return Ok(None);
+                return Ok(false);
             }
-            let file = entry?.file_name();
+            let entry = entry?;
+            let file = entry.file_name();
             let Some(name) = file.as_encoded_bytes().strip_suffix(b".sock") else { continue };
             if let Some(name) = interface_name(name) {
-                names.insert(name.to_owned());
+                sockets.entry(name.to_owned()).or_default().push(entry.path());
             } else {
                 if !self.odd.contains(&file) {
                     debug!(?file, "ignored: no interface can have this name");
@@ -196,26 +241,61 @@ impl Looker {
                 odd.insert(file);
             }
         }
-        self.odd = odd;
-        Ok((names.len() <= MAX_INTERFACES).then_some(names))
+        Ok(sockets.len() <= MAX_INTERFACES)
+    }
+}
+
+/// Asks the first of the sockets at which somebody listens.
+async fn ask_first(paths: &[PathBuf]) -> Result<Answer, socket::Failure> {
+    let mut answer = Err(socket::Failure::Dead(ErrorKind::NotFound.into()));
+    for path in paths {
+        answer = socket::ask(path).await;
+        if !matches!(answer, Err(socket::Failure::Dead(_))) {
+            break;
+        }
+    }
+    answer
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Found {
+    peers: Peers,
+    /// Why there are others, and what would mend it: of the first interface that was missed.
+    missed: Option<(String, &'static str)>,
+    alive: bool,
+    refused: bool,
+    failed: bool,
+    moved: bool,
+}
+
+impl Found {
+    fn add(&mut self, interface: &str, peers: BTreeMap<WgPublicKey, WgPeer>) {
+        self.alive = true;
+        let key = |public_key| WgPeerKey { interface: interface.to_owned(), public_key };
+        self.peers.extend(peers.into_iter().map(|(public_key, peer)| (key(public_key), peer)));
     }
 
-    /// The first interface of the kernel's own WireGuard: `DEVTYPE=wireguard` in its uevent file (sysfs).
-    fn of_kernel(&self) -> io::Result<Option<String>> {
-        let mut first = None;
-        for entry in fs::read_dir(&self.class_net)? {
-            let entry = entry?;
-            // What is not a folder, or goes just now, is none.
-            let is_wireguard = fs::read_to_string(entry.path().join("uevent"))
-                .is_ok_and(|uevent| uevent.lines().any(|line| line == "DEVTYPE=wireguard"));
-            if is_wireguard {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if first.as_ref().is_none_or(|f| name < *f) {
-                    first = Some(name);
-                }
-            }
+    fn miss(&mut self, interface: &str, error: &dyn fmt::Display, remedy: &'static str) {
+        self.alive = true;
+        self.failed = true;
+        self.missed
+            .get_or_insert_with(|| (format!("cannot read WireGuard interface {interface}: {error}"), remedy));
+    }
+
+    fn into_sight(mut self) -> Sight {
+        if self.peers.len() > MAX_ENTRIES {
+            self.missed.get_or_insert((
+                format!("there are more than {MAX_ENTRIES} WireGuard peers, the most that a node reports"),
+                "",
+            ));
         }
-        Ok(first)
+        let facet = match self.missed {
+            Some((reason, remedy)) => Facet::unavailable(reason, remedy),
+            None => Facet::Ready(self.peers),
+        };
+        let Self { alive, refused, failed, moved, .. } = self;
+        Sight { facet, alive, refused, failed, moved }
     }
 }
 

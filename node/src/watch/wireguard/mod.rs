@@ -1,33 +1,36 @@
-//! WireGuard peers, over the Unix sockets that userspace implementations (wireguard-go) make. When to look
-//! is decided here and in `schedule`; `look` finds the interfaces, `socket` asks one of them, `uapi`
-//! reads its answer, and `links` hears of interfaces of the kernel. `schedule` and `uapi` are pure.
+//! WireGuard peers: of the kernel's own WireGuard, over generic netlink, and of userspace implementations
+//! (wireguard-go, boringtun), over the Unix sockets that they make. When to look is decided here and in
+//! `schedule`; `look` finds the interfaces; `netlink` asks the kernel, and `socket` one socket, whose answer
+//! `uapi` reads; `links` hears of interfaces that come and go. `schedule`, `uapi`, `ages` and what reads netlink's
+//! messages are pure.
 //!
-//! The sockets tell nothing on their own, so an interface that answers is asked again and again. While none
-//! does, only inotify and rtnetlink wake this watcher.
+//! Neither tells of a change on its own, so an interface that answers is asked again and again. While there is
+//! none, only inotify and rtnetlink wake this watcher.
 //!
 //! One interface that cannot be read makes the whole facet unavailable, the peers of the others with it: a
-//! monitor that cannot see everything must not look as if it did. That holds for interfaces of the kernel,
-//! which cannot be read here. So that the facet does not flap, a socket has to fail twice in a row, and
-//! the reason given is that of the first interface by name. A machine that has neither a socket nor such an
-//! interface has no peers to see, and the facet is ready and empty.
+//! monitor that cannot see everything must not look as if it did. So that the facet does not flap, an interface
+//! has to fail twice in a row, and the reason given is that of the first by name, sockets before the kernel's.
+//! A machine without any interface has no peers to see, and the facet is ready and empty.
 
+mod ages;
+mod config;
 mod links;
 mod look;
+mod netlink;
 mod schedule;
 mod socket;
 mod uapi;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+pub use self::config::WireguardConfig;
 
+use std::{io, path::PathBuf, time::Duration};
+
+use futures::future::select_all;
+use nix::time::{ClockId, clock_gettime};
 use secmon_protocol::{
     facet::Facet,
     wireguard::{WgPeer, WgPeerKey},
 };
-use serde::Deserialize;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -35,6 +38,7 @@ use tracing::warn;
 use self::{
     links::Links,
     look::{Looker, Scope},
+    netlink::{Kernel, Netlink},
     schedule::Reporter,
 };
 use super::{
@@ -56,31 +60,10 @@ const REFUSED_DELAY: Duration = Duration::from_millis(100);
 /// and is gone, or new, a moment later.
 const DOUBT_DELAY: Duration = Duration::from_millis(200);
 
-/// After the first word about a change of interfaces: more mostly follow, and one that goes is announced a
-/// moment before sysfs loses it. It keeps a machine on which they come and go all the time from looking all
+/// After the first word about a change of interfaces: more mostly follow, and one that comes is given its peers a
+/// moment later. It keeps a machine on which they come and go all the time from looking all
 /// the time.
 const LINKS_DELAY: Duration = Duration::from_millis(250);
-
-/// Where the kernel lists network interfaces (sysfs(5)).
-const CLASS_NET: &str = "/sys/class/net";
-
-/// `[wireguard]` of the node's configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WireguardConfig {
-    /// Whether peers are watched.
-    pub enabled: bool,
-    /// Where userspace implementations put `INTERFACE.sock`.
-    pub uapi_dir: PathBuf,
-    /// Counters alone are reported at most once in so many seconds.
-    pub counters_every: u64,
-}
-
-impl Default for WireguardConfig {
-    fn default() -> Self {
-        Self { enabled: true, uapi_dir: PathBuf::from("/var/run/wireguard"), counters_every: 60 }
-    }
-}
 
 type WgFacet = Facet<WgPeerKey, WgPeer>;
 
@@ -89,7 +72,7 @@ pub async fn watch(config: WireguardConfig, out: Observations, cancel: Cancellat
     let work = async {
         if config.enabled {
             // Listening before looking: what happens between the two is seen by the next look.
-            run(&config, Path::new(CLASS_NET), Links::subscribe(), &out).await;
+            run(&config, Netlink, Links::subscribe(), &out).await;
         } else {
             let _ = out.send(Observation::WgPeers(Facet::NotMonitored)).await;
         }
@@ -101,28 +84,33 @@ pub async fn watch(config: WireguardConfig, out: Observations, cancel: Cancellat
 }
 
 /// Ends only when nobody takes observations any more.
-async fn run(config: &WireguardConfig, class_net: &Path, mut links: Links, out: &Observations) {
-    let dir = &config.uapi_dir;
-    let mut looker = Looker::new(dir.clone(), class_net.to_owned());
-    let mut reporter = Reporter::new(Duration::from_secs(config.counters_every));
+async fn run(config: &WireguardConfig, kernel: impl Kernel, mut links: Links, out: &Observations) {
+    let folders = config.folders();
+    let mut looker = Looker::new(folders.clone(), kernel);
+    let mut reporter = Reporter::new(config.pace(), config.counters_every());
     let mut refused_tries = 0;
     let mut failed_before = false;
     let mut scope = Scope::Everything;
     loop {
-        let mut watching =
-            PathWatch::new(dir, Expect::Directory).and_then(|mut watch| watch.arm().map(|()| watch));
+        let mut watching = Folders::watch(&folders);
         loop {
+            let before = processor_time();
             let sight = looker.look(scope).await;
             let seen = match &watching {
                 Ok(_) => sight.facet,
-                Err(error) => unwatchable(dir, error),
+                Err(error) => error.facet(),
             };
             let doubt = sight.failed && !failed_before && watching.is_ok();
             failed_before = sight.failed;
             let next = if doubt {
                 Some(DOUBT_DELAY)
             } else {
-                if let Some(news) = reporter.handle_seen(seen, now())
+                if sight.moved {
+                    reporter.handle_stir(now());
+                }
+                let news = reporter.handle_seen(seen, now());
+                reporter.handle_cost(processor_time().saturating_sub(before));
+                if let Some(news) = news
                     && out.send(Observation::WgPeers(news)).await.is_err()
                 {
                     return;
@@ -139,10 +127,10 @@ async fn run(config: &WireguardConfig, class_net: &Path, mut links: Links, out: 
             let Ok(watch) = &mut watching else { break };
             scope = Scope::Everything;
             match wait(watch, &mut links, next).await {
-                Woken::Directory(changed) => {
+                Woken::Folders(changed) => {
                     refused_tries = 0;
                     reporter.handle_stir(now());
-                    if let Err(error) = changed.and_then(|()| watch.arm()) {
+                    if let Err(error) = changed {
                         watching = Err(error);
                     }
                 }
@@ -156,8 +144,8 @@ async fn run(config: &WireguardConfig, class_net: &Path, mut links: Links, out: 
 
 /// What ended a wait.
 enum Woken {
-    /// The directory changed, or is no longer watched.
-    Directory(io::Result<()>),
+    /// A folder changed, or is no longer watched.
+    Folders(Result<(), Unwatchable>),
     /// Interfaces changed, a moment ago.
     Links,
     /// It was time.
@@ -165,7 +153,7 @@ enum Woken {
 }
 
 /// Waits until something happens or `next` has passed.
-async fn wait(watch: &mut PathWatch, links: &mut Links, next: Option<Duration>) -> Woken {
+async fn wait(folders: &mut Folders, links: &mut Links, next: Option<Duration>) -> Woken {
     let mut at = next.map(|delay| Instant::now() + delay);
     let mut moved = false;
     loop {
@@ -176,7 +164,7 @@ async fn wait(watch: &mut PathWatch, links: &mut Links, next: Option<Duration>) 
             }
         };
         tokio::select! {
-            changed = watch.changed() => return Woken::Directory(changed),
+            changed = folders.changed() => return Woken::Folders(changed),
             () = timer => return if moved { Woken::Links } else { Woken::Timer },
             () = links.changed() => {
                 if !moved {
@@ -194,12 +182,55 @@ fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-fn unwatchable(path: &Path, error: &io::Error) -> WgFacet {
-    warn!(path = %path.display(), %error, "cannot watch the WireGuard sockets");
-    Facet::unavailable(
-        format!("cannot watch {} by inotify: {error}", path.display()),
-        "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches with sysctl",
-    )
+/// Processor time of this thread so far. A look mostly does not yield, so that nearly all that passes during one
+/// is its own.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The folders of sockets, watched.
+struct Folders(Vec<(PathBuf, PathWatch)>);
+
+impl Folders {
+    fn watch(folders: &[PathBuf]) -> Result<Self, Unwatchable> {
+        let watch = |folder: &PathBuf| {
+            let armed =
+                PathWatch::new(folder, Expect::Directory).and_then(|mut watch| watch.arm().map(|()| watch));
+            match armed {
+                Ok(watch) => Ok((folder.clone(), watch)),
+                Err(error) => Err(Unwatchable { folder: folder.clone(), error }),
+            }
+        };
+        folders.iter().map(watch).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Waits until one changes, and watches on. Dropping the future loses nothing.
+    async fn changed(&mut self) -> Result<(), Unwatchable> {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        let changes = self.0.iter_mut().map(|(_, watch)| Box::pin(watch.changed()));
+        let (changed, index, _) = select_all(changes).await;
+        let Some((folder, watch)) = self.0.get_mut(index) else { return Ok(()) };
+        changed.and_then(|()| watch.arm()).map_err(|error| Unwatchable { folder: folder.clone(), error })
+    }
+}
+
+/// A folder that inotify does not watch.
+struct Unwatchable {
+    folder: PathBuf,
+    error: io::Error,
+}
+
+impl Unwatchable {
+    fn facet(&self) -> WgFacet {
+        let Self { folder, error } = self;
+        warn!(path = %folder.display(), %error, "cannot watch the WireGuard sockets");
+        Facet::unavailable(
+            format!("cannot watch {} by inotify: {error}", folder.display()),
+            "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches with sysctl",
+        )
+    }
 }
 
 #[cfg(test)]

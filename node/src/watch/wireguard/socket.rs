@@ -1,16 +1,15 @@
-//! One question to one UAPI socket. Only here do private and preshared keys pass by, in a buffer that is
-//! wiped when it is let go.
+//! One question to one UAPI socket. Private and preshared keys pass by here, in a buffer that is wiped when it
+//! is let go.
 
-use std::{collections::BTreeMap, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
-use secmon_protocol::wireguard::{WgPeer, WgPublicKey};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
 };
 use zeroize::Zeroizing;
 
-use super::uapi::{GET, MAX_LINE, Reader, UapiError};
+use super::uapi::{Answer, GET, MAX_LINE, Reader, UapiError};
 
 /// For the whole question; a sound interface answers in milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,11 +45,11 @@ impl Failure {
 }
 
 /// Asks the socket at `path` for its peers.
-pub(super) async fn ask(path: &Path) -> Result<BTreeMap<WgPublicKey, WgPeer>, Failure> {
+pub(super) async fn ask(path: &Path) -> Result<Answer, Failure> {
     tokio::time::timeout(TIMEOUT, exchange(path)).await.unwrap_or(Err(Failure::Timeout))
 }
 
-async fn exchange(path: &Path) -> Result<BTreeMap<WgPublicKey, WgPeer>, Failure> {
+async fn exchange(path: &Path) -> Result<Answer, Failure> {
     let mut stream = UnixStream::connect(path).await.map_err(|e| match e.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Failure::Dead(e),
         _ => Failure::Io(e),
@@ -69,7 +68,7 @@ async fn exchange(path: &Path) -> Result<BTreeMap<WgPublicKey, WgPeer>, Failure>
         buffer.copy_within(taken..filled, 0);
         filled -= taken;
     }
-    Ok(reader.into_peers(crate::now()))
+    Ok(reader.into_answer(crate::now()))
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Interface {
     }
 }
 
-async fn ask_one_that_answers(answer: &str) -> Result<BTreeMap<WgPublicKey, WgPeer>, Failure> {
+async fn ask_one_that_answers(answer: &str) -> Result<Answer, Failure> {
     let interface = Interface::new();
     let path = interface.path.clone();
     let served = interface.answers(vec![answer.as_bytes().to_vec()]);
@@ -67,7 +67,7 @@ async fn an_answer_in_pieces_of_any_size_is_put_together() {
         let interface = Interface::new();
         let path = interface.path.clone();
         let served = interface.answers(text.as_bytes().chunks(size).map(<[u8]>::to_vec).collect());
-        let peers = ask(&path).await.unwrap();
+        let peers = ask(&path).await.unwrap().peers;
         served.await.unwrap();
         assert_eq!(peers.len(), 1);
         let peer = peers.values().next().unwrap();
@@ -82,7 +82,7 @@ async fn as_many_peers_as_fit_an_answer_are_read_through_a_small_buffer() {
         .map(|n| format!("public_key={n:064x}\npreshared_key={KEY}\nallowed_ip=10.0.0.0/8\n"))
         .collect();
     assert!(peers.len() > 20 * BUFFER);
-    assert_eq!(ask_one_that_answers(&format!("{peers}errno=0\n\n")).await.unwrap().len(), 5000);
+    assert_eq!(ask_one_that_answers(&format!("{peers}errno=0\n\n")).await.unwrap().peers.len(), 5000);
 }
 
 #[tokio::test]

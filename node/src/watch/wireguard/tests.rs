@@ -1,13 +1,16 @@
 use std::{
+    collections::BTreeMap,
     fs,
-    os::unix::net::UnixDatagram,
+    path::Path,
     sync::{Arc, Mutex},
 };
+
+use secmon_protocol::wireguard::WgPublicKey;
 
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixListener,
+    net::{UnixDatagram, UnixListener},
     sync::mpsc,
     task::JoinHandle,
 };
@@ -17,9 +20,41 @@ use super::*;
 /// Longer than any wait here; a test that gets there has failed.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A machine with a folder for sockets and one that lists interfaces, and its watcher.
+/// A kernel whose interfaces, with the peers of each, a test can change.
+#[derive(Clone, Default)]
+struct FakeKernel {
+    interfaces: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    /// How often they were listed.
+    looks: Arc<Mutex<u32>>,
+}
+
+impl Kernel for FakeKernel {
+    async fn interfaces(&mut self) -> Result<BTreeMap<String, u32>, netlink::Failure> {
+        *self.looks.lock().unwrap() += 1;
+        Ok(self.interfaces.lock().unwrap().keys().cloned().zip(1..).collect())
+    }
+
+    async fn peers(&mut self, index: u32) -> Result<BTreeMap<WgPublicKey, WgPeer>, netlink::Failure> {
+        let interfaces = self.interfaces.lock().unwrap();
+        let keys =
+            interfaces.values().nth(usize::try_from(index).unwrap() - 1).ok_or(netlink::Failure::Gone)?;
+        let peer = WgPeer {
+            endpoint: None,
+            allowed_ips: Vec::new(),
+            latest_handshake: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            keepalive: None,
+            online: false,
+        };
+        Ok(keys.iter().map(|key| (WgPublicKey([*key; 32]), peer.clone())).collect())
+    }
+}
+
+/// A machine with a folder for sockets and a kernel, and its watcher.
 struct Machine {
     dir: TempDir,
+    kernel: FakeKernel,
     rtnetlink: UnixDatagram,
     seen: mpsc::Receiver<Observation>,
     task: JoinHandle<()>,
@@ -29,16 +64,16 @@ impl Machine {
     /// Starts watching before the folder for sockets is there.
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let class_net = dir.path().join("net");
-        fs::create_dir(&class_net).unwrap();
-        let config = WireguardConfig { uapi_dir: dir.path().join("wireguard"), ..WireguardConfig::default() };
+        let uapi_dirs = vec![dir.path().join("wireguard")];
+        let config = WireguardConfig { uapi_dirs, ..WireguardConfig::default() };
         let (rtnetlink, links) = UnixDatagram::pair().unwrap();
-        links.set_nonblocking(true).unwrap();
+        let kernel = FakeKernel::default();
+        let of_watcher = kernel.clone();
         let (out, seen) = mpsc::channel(16);
         let task = tokio::spawn(async move {
-            run(&config, &class_net, Links::of(links.into()), &out).await;
+            run(&config, of_watcher, Links::of(links), &out).await;
         });
-        Self { dir, rtnetlink, seen, task }
+        Self { dir, kernel, rtnetlink, seen, task }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -212,28 +247,58 @@ async fn a_daemon_that_fails_once_does_not_make_the_facet_flap() {
 async fn an_interface_of_the_kernel_is_noticed_by_a_link_message_alone() {
     let mut machine = Machine::start();
     assert_eq!(machine.next_peers().await, []);
-    let kernel = machine.path("net/wg9");
-    fs::create_dir(&kernel).unwrap();
-    fs::write(kernel.join("uevent"), "DEVTYPE=wireguard\n").unwrap();
-    machine.rtnetlink.send(&[0; 1000]).unwrap();
-    assert!(machine.next_reason().await.starts_with("wg9 is a WireGuard interface of the kernel"));
-    fs::remove_dir_all(&kernel).unwrap();
-    machine.rtnetlink.send(&[0; 1000]).unwrap();
+    let set = |machine: &Machine, keys: Option<Vec<u8>>| {
+        let mut interfaces = machine.kernel.interfaces.lock().unwrap();
+        *interfaces = keys.map(|keys| ("wg9".to_owned(), keys)).into_iter().collect();
+    };
+    set(&machine, Some(vec![9]));
+    machine.rtnetlink.send(&[0; 1000]).await.unwrap();
+    assert_eq!(machine.next_peers().await, [of("wg9", 9)]);
+    // Of a change of its peers nothing tells.
+    set(&machine, Some(vec![9, 10]));
+    assert_eq!(machine.next_peers().await, [of("wg9", 9), of("wg9", 10)]);
+    set(&machine, None);
+    machine.rtnetlink.send(&[0; 1000]).await.unwrap();
     assert_eq!(machine.next_peers().await, []);
 }
 
 #[tokio::test]
 async fn a_link_message_is_not_lost_when_the_time_for_a_look_comes_first() {
     let dir = tempfile::tempdir().unwrap();
-    let mut watch = PathWatch::new(dir.path(), Expect::Directory).unwrap();
-    watch.arm().unwrap();
+    let Ok(mut folders) = Folders::watch(&[dir.path().to_owned()]) else { panic!("not watched") };
     let (rtnetlink, links) = UnixDatagram::pair().unwrap();
-    links.set_nonblocking(true).unwrap();
-    let mut links = Links::of(links.into());
-    rtnetlink.send(&[0; 1000]).unwrap();
-    let woken = wait(&mut watch, &mut links, Some(LINKS_DELAY / 2)).await;
+    let mut links = Links::of(links);
+    rtnetlink.send(&[0; 1000]).await.unwrap();
+    let woken = wait(&mut folders, &mut links, Some(LINKS_DELAY / 2)).await;
     assert!(matches!(woken, Woken::Links));
-    assert!(matches!(wait(&mut watch, &mut links, Some(LINKS_DELAY / 2)).await, Woken::Timer));
+    assert!(matches!(wait(&mut folders, &mut links, Some(LINKS_DELAY / 2)).await, Woken::Timer));
+}
+
+/// How often a machine with these interfaces is looked at in an hour.
+async fn looks_in_an_hour(interfaces: &[&str]) -> u32 {
+    let dir = tempfile::tempdir().unwrap();
+    let (rtnetlink, links) = UnixDatagram::pair().unwrap();
+    // Broken, it tells nothing more, so that every look lists the interfaces, and is counted.
+    rtnetlink.send(&[]).await.unwrap();
+    let (out, mut seen) = mpsc::channel(16);
+    let config = WireguardConfig { uapi_dirs: vec![dir.path().to_owned()], ..WireguardConfig::default() };
+    let kernel = FakeKernel::default();
+    for name in interfaces {
+        kernel.interfaces.lock().unwrap().insert((*name).to_owned(), vec![1]);
+    }
+    let watcher = run(&config, kernel.clone(), Links::of(links), &out);
+    // Time jumps from timer to timer.
+    assert!(tokio::time::timeout(Duration::from_secs(3600), watcher).await.is_err());
+    assert!(matches!(seen.recv().await, Some(Observation::WgPeers(Facet::Ready(_)))));
+    *kernel.looks.lock().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_without_wireguard_is_looked_at_no_more() {
+    let looks = looks_in_an_hour(&[]).await;
+    assert!(looks <= 2, "{looks}: at the start, and because interfaces are no longer told");
+    let looks = looks_in_an_hour(&["wg0"]).await;
+    assert!((3600 / 5 - 1..=3600 / 5 + 3).contains(&looks), "{looks}");
 }
 
 #[tokio::test]
@@ -250,7 +315,7 @@ async fn it_ends_when_it_is_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     let (out, mut seen) = mpsc::channel(1);
     let cancel = CancellationToken::new();
-    let config = WireguardConfig { uapi_dir: dir.path().to_owned(), ..WireguardConfig::default() };
+    let config = WireguardConfig { uapi_dirs: vec![dir.path().to_owned()], ..WireguardConfig::default() };
     let task = tokio::spawn(watch(config, out, cancel.clone()));
     assert!(matches!(seen.recv().await, Some(Observation::WgPeers(_))));
     cancel.cancel();

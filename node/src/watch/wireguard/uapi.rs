@@ -1,6 +1,10 @@
 //! The answer to `get=1` of WireGuard's cross-platform interface
 //! (<https://www.wireguard.com/xplatform/>), line by line. Pure: bytes in, peers out.
 //!
+//! boringtun says how long ago the latest handshake was where the protocol wants its time (`api_get` in its
+//! `device/api.rs`). It is known by a line of its own, `own_public_key`, and by values that are too small for a
+//! time; a release of it that says the time is read as well.
+//!
 //! What must not live here: sockets, clocks. The lines `private_key` and `preshared_key` are passed over
 //! where they stand: nothing copies their values, and no error quotes a value of any line.
 
@@ -22,6 +26,11 @@ pub(super) const MAX_LINE: usize = 1 << 10;
 
 /// Largest answer, in bytes: some 30,000 peers, at about 500 bytes each.
 pub(super) const MAX_REPLY: usize = 16 << 20;
+
+/// A handshake before this time, of a daemon known to say ages, is an age: 2001-09-09, in nanoseconds.
+const AGES_END: i64 = 1_000_000_000 * SECOND;
+
+const SECOND: i64 = 1_000_000_000;
 
 /// Why an answer was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,14 +63,24 @@ pub(super) enum UapiError {
 /// Reads one answer in pieces.
 ///
 /// Call order: [`feed`](Self::feed) until [`is_complete`](Self::is_complete), then
-/// [`into_peers`](Self::into_peers).
+/// [`into_answer`](Self::into_answer).
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     lines: u64,
     total: usize,
     current: Option<Peer>,
     peers: BTreeMap<WgPublicKey, WgPeer>,
+    says_ages: bool,
     complete: bool,
+}
+
+/// What an interface said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Its peers.
+    pub(super) peers: BTreeMap<WgPublicKey, WgPeer>,
+    /// Whether handshakes were told as ages: their times are computed, and differ a little each time.
+    pub(super) from_ages: bool,
 }
 
 /// A peer whose lines are still coming.
@@ -69,8 +88,8 @@ pub(super) struct Reader {
 struct Peer {
     key: WgPublicKey,
     value: WgPeer,
-    handshake_seconds: i64,
-    handshake_nanos: i64,
+    /// In seconds and nanoseconds; absent when there was no such line.
+    handshake: (Option<i64>, i64),
 }
 
 impl Peer {
@@ -84,13 +103,14 @@ impl Peer {
             keepalive: None,
             online: false,
         };
-        Self { key, value, handshake_seconds: 0, handshake_nanos: 0 }
+        Self { key, value, handshake: (None, 0) }
     }
 
-    /// Zero for both parts stands for "never".
+    /// The handshake is as it was told, be it an age or a time.
     fn finish(mut self) -> (WgPublicKey, WgPeer) {
-        let at = self.handshake_seconds.saturating_mul(1_000_000_000).saturating_add(self.handshake_nanos);
-        self.value.latest_handshake = Some(UnixNanos(at)).filter(|t| t.0 != 0);
+        let (seconds, nanos) = self.handshake;
+        let at = seconds.map(|seconds| seconds.saturating_mul(SECOND).saturating_add(nanos));
+        self.value.latest_handshake = at.map(UnixNanos);
         self.value.allowed_ips.sort_unstable();
         (self.key, self.value)
     }
@@ -133,13 +153,22 @@ impl Reader {
     }
 
     /// The peers, and whether each is online at `now`.
-    pub(super) fn into_peers(self, now: UnixNanos) -> BTreeMap<WgPublicKey, WgPeer> {
+    pub(super) fn into_answer(self, now: UnixNanos) -> Answer {
         let mut peers = self.peers;
         peers.extend(self.current.map(Peer::finish));
+        let mut from_ages = false;
         for peer in peers.values_mut() {
+            if self.says_ages && peer.latest_handshake.is_some_and(|told| told.0 < AGES_END) {
+                from_ages = true;
+                peer.latest_handshake =
+                    peer.latest_handshake.map(|age| UnixNanos(now.0.saturating_sub(age.0)));
+            } else {
+                // Zero for both parts stands for "never".
+                peer.latest_handshake = peer.latest_handshake.filter(|time| time.0 != 0);
+            }
             peer.online = WgPeer::is_online(peer.latest_handshake, now);
         }
-        peers
+        Answer { peers, from_ages }
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), UapiError> {
@@ -155,6 +184,10 @@ impl Reader {
             b"public_key" => {
                 let new = public_key(value).ok_or(bad("public_key"))?;
                 self.peers.extend(self.current.replace(Peer::new(new)).map(Peer::finish));
+                return Ok(());
+            }
+            b"own_public_key" => {
+                self.says_ages = true;
                 return Ok(());
             }
             b"errno" => {
@@ -178,10 +211,10 @@ impl Reader {
             b"endpoint" => peer.value.endpoint = Some(endpoint(value).ok_or(bad("endpoint"))?),
             b"allowed_ip" => peer.value.allowed_ips.push(network(value).ok_or(bad("allowed_ip"))?),
             b"last_handshake_time_sec" => {
-                peer.handshake_seconds = decimal(value).ok_or(bad("last_handshake_time_sec"))?;
+                peer.handshake.0 = Some(decimal(value).ok_or(bad("last_handshake_time_sec"))?);
             }
             b"last_handshake_time_nsec" => {
-                peer.handshake_nanos = decimal(value).ok_or(bad("last_handshake_time_nsec"))?;
+                peer.handshake.1 = decimal(value).ok_or(bad("last_handshake_time_nsec"))?;
             }
             b"rx_bytes" => peer.value.rx_bytes = decimal(value).ok_or(bad("rx_bytes"))?,
             b"tx_bytes" => peer.value.tx_bytes = decimal(value).ok_or(bad("tx_bytes"))?,

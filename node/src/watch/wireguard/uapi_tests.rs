@@ -19,12 +19,39 @@ fn a_peer_is_read_and_no_secret_is_kept() {
             && !shown.contains("2222")
             && !shown.contains("17, 17")
     );
-    let peers = reader.into_peers(UnixNanos(200_000_000_000));
+    let Answer { peers, from_ages } = reader.into_answer(UnixNanos(200_000_000_000));
+    assert!(!from_ages);
     let peer = peers.values().next().unwrap();
     assert_eq!(peer.endpoint, Some("[::1]:51820".parse().unwrap()));
     assert_eq!(peer.allowed_ips, ["10.0.0.2/32", "fd00::/64"]);
     assert_eq!(peer.latest_handshake, Some(UnixNanos(100_000_000_005)));
     assert_eq!((peer.rx_bytes, peer.tx_bytes, peer.keepalive, peer.online), (8, 7, None, true));
+}
+
+/// What boringtun 0.7.1 answered 6 s after a handshake, and what one would answer that says times.
+#[test]
+fn a_daemon_that_says_ages_is_understood_and_so_is_one_that_no_longer_does() {
+    let now = UnixNanos(1_800_000_000 * SECOND);
+    let read = |first: &str, seconds: i64, nanos: i64| {
+        let text = format!(
+            "{first}listen_port=51820\npublic_key={}\nlast_handshake_time_sec={seconds}\n\
+             last_handshake_time_nsec={nanos}\nrx_bytes=92\ntx_bytes=148\nerrno=0\n\n",
+            "ab".repeat(32)
+        );
+        let mut reader = Reader::default();
+        assert_eq!(reader.feed(text.as_bytes()), Ok(text.len()));
+        let answer = reader.into_answer(now);
+        let peer = answer.peers.into_values().next().unwrap();
+        (peer.latest_handshake.map(|time| time.0), peer.online, answer.from_ages)
+    };
+    let boringtun = format!("own_public_key={}\n", "cd".repeat(32));
+    assert_eq!(read(&boringtun, 6, 250), (Some(now.0 - 6 * SECOND - 250), true, true));
+    assert_eq!(read(&boringtun, 0, 0), (Some(now.0), true, true));
+    assert_eq!(read(&boringtun, 181, 0), (Some(now.0 - 181 * SECOND), false, true));
+    assert_eq!(read(&boringtun, 1_799_999_990, 0), (Some(now.0 - 10 * SECOND), true, false));
+    // wireguard-go on a machine whose clock was not set when it shook hands.
+    assert_eq!(read("", 6, 250), (Some(6 * SECOND + 250), false, false));
+    assert_eq!(read("", 0, 0), (None, false, false));
 }
 
 #[test]

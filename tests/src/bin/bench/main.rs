@@ -1,11 +1,12 @@
-//! Measures the real binary: how soon a login is on a screen, and what an idle node and hub cost; and how fast
-//! the auth log is read.
+//! Measures the real binary: how soon a login is on a screen, what an idle node, an idle hub and a WireGuard peer cost,
+//! and how fast the auth log is read.
 //!
 //! Build the product with the same profile first: `cargo build --release`.
 
 mod idle;
 mod latency;
 mod parse;
+mod wireguard;
 
 use clap::{Parser, Subcommand};
 
@@ -39,6 +40,18 @@ enum What {
     },
     /// Lines per second of the auth log's parser, on one core.
     Parse(parse::Arguments),
+    /// Processor time of a node with a WireGuard peer that talks, beside a node that does not watch WireGuard.
+    Wireguard {
+        /// For how long it is counted, after 45 s of rest.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// Further peers, which never talk.
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20_000))]
+        silent: u32,
+        /// One JSON object per node instead of text.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,5 +59,6 @@ fn main() -> anyhow::Result<()> {
         What::Latency { count, json } => latency::run(count, json),
         What::Memory { seconds, json } => idle::run(seconds, json),
         What::Parse(arguments) => parse::run(&arguments),
+        What::Wireguard { seconds, silent, json } => wireguard::run(seconds, silent, json),
     }
 }
