@@ -49,7 +49,7 @@ pub(super) async fn whatever_works(sources: &Sources, report: &mut Report) -> Re
     loop {
         let followed = auto.journal.follow(report, &mut auto.marks, sources.recheck, patience).await?;
         auto.was_journald |= followed.was_ready;
-        auto.pause = if followed.was_steady { 0 } else { (auto.pause * 2 + 1).min(RAREST) };
+        auto.pause = if followed.failed { (auto.pause * 2 + 1).min(RAREST) } else { 0 };
         auto.files(&followed.why, report).await?;
         patience = 1;
     }

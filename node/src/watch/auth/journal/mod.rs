@@ -51,8 +51,8 @@ pub(super) struct Followed {
     pub(super) why: Unavailable,
     /// Whether something was read, or could have been.
     pub(super) was_ready: bool,
-    /// Whether that went well for a while.
-    pub(super) was_steady: bool,
+    /// Whether it seemed that the journal could be read, and journalctl ended all the same, soon.
+    pub(super) failed: bool,
 }
 
 impl Journal {
@@ -116,7 +116,7 @@ impl Journal {
                 (was_steady, patience, young) = (true, Self::PATIENCE, 0);
             }
             let why = match ended {
-                Ended::Gone(why) => return Ok(Followed { why, was_ready, was_steady }),
+                Ended::Gone(why) => return Ok(Followed { why, was_ready, failed: false }),
                 Ended::Replaced(why) => {
                     tracing::debug!(why, "starting another journalctl");
                     continue;
@@ -127,7 +127,7 @@ impl Journal {
             tracing::warn!(reason = %why.escape_debug(), "journalctl ended; starting another");
             if young >= patience {
                 let why = Unavailable { reason: why, remedy: "try journalctl --follow by hand".to_owned() };
-                return Ok(Followed { why, was_ready, was_steady });
+                return Ok(Followed { why, was_ready, failed: !was_steady });
             }
             let wait = BACKOFF.0.saturating_mul(1 << young.min(10)).min(BACKOFF.1);
             tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;

@@ -249,3 +249,65 @@ fn the_configuration_has_defaults_and_refuses_unknown_words() {
     assert!(parse("source = \"syslog\"").is_err());
     assert!(parse("sources = \"auto\"").is_err());
 }
+
+/// Of the memory of this process, what is its own; KiB, by `proc_pid_status(5)`.
+fn anonymous_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_backlog_of_100_mb_is_read_with_little_memory_and_leaves_others_their_turn() {
+    const BYTES: usize = 100 << 20;
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("auth.log");
+    let noise =
+        "Nov 21 03:38:02 vm CRON[103]: (root) CMD (command -v debian-sa1 > /dev/null && debian-sa1 1 1)\n";
+    // One event for each chunk or so, so that it is the reading that is measured.
+    let block = noise.repeat(640) + &failed("mallory");
+    let mut file = fs::File::create(&log).unwrap();
+    let blocks = BYTES / block.len();
+    for _ in 0..blocks {
+        file.write_all(block.as_bytes()).unwrap();
+    }
+    let turns = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&turns);
+    let other = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+
+    let before = anonymous_kib();
+    let (out, mut seen) = mpsc::channel(4);
+    let mut report = Report::new(out, Some(Twins::default()));
+    // From its start, as a node does that finds its place there.
+    let mut files = Files::new(&[log], &vec![None]).unwrap();
+    let mut most = 0;
+    let reading = async {
+        files.read(&mut report).await.unwrap();
+        drop(report);
+    };
+    let counting = async {
+        let mut events = 0;
+        while let Some(observation) = seen.recv().await {
+            assert!(matches!(observation, Observation::Auth(_)), "{observation:?}");
+            events += 1;
+            most = most.max(anonymous_kib());
+        }
+        events
+    };
+    let ((), events) = tokio::join!(reading, counting);
+    other.abort();
+    assert_eq!(events, blocks);
+    // Generous, for tests that run beside it: the file has a hundred times as much.
+    assert!(most.saturating_sub(before) < 16 << 10, "{before} KiB before, {most} KiB while reading");
+    // As large as the reader's.
+    let chunks = BYTES / (64 << 10);
+    assert!(
+        turns.load(std::sync::atomic::Ordering::Relaxed) > chunks / 2,
+        "{turns:?} turns in {chunks} chunks"
+    );
+}
