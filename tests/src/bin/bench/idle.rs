@@ -33,7 +33,7 @@ struct Cost {
     resident_kib: u64,
 }
 
-pub(crate) fn run(seconds: u64, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(seconds: u64, without_wireguard: bool, json: bool) -> anyhow::Result<()> {
     let needs = [Need::Namespaces, Need::Program("systemd-journald"), Need::Program("journalctl")];
     if let Some(lacking) = needs.into_iter().find_map(Need::lacking) {
         anyhow::bail!("this bench needs {lacking}");
@@ -41,16 +41,17 @@ pub(crate) fn run(seconds: u64, json: bool) -> anyhow::Result<()> {
     let (lab, realm, far) = (Lab::new(), Realm::with_secmon("bench"), Realm::new("far"));
     realm.make_utmp();
     let _journald = syslog::journald(&realm);
-    let wireguard = [Need::Tun, Need::Program("wireguard-go"), Need::Program("wg")]
-        .into_iter()
-        .all(|n| n.lacking().is_none());
+    let wireguard = !without_wireguard
+        && [Need::Tun, Need::Program("wireguard-go"), Need::Program("wg")]
+            .into_iter()
+            .all(|n| n.lacking().is_none());
     let _tunnels = wireguard.then(|| tunnels(&realm, &far));
 
     let hub = Hub::start(&lab, Place::In(&realm));
     let setup = NodeSetup {
         auth: "source = \"journald\"".to_owned(),
         utmp: "/run/utmp".into(),
-        wireguard: true,
+        wireguard: !without_wireguard,
         ..NodeSetup::quiet(&lab)
     };
     let node = Node::join(&lab, Place::In(&realm), &hub, "bench", &setup);
@@ -98,11 +99,7 @@ pub(crate) fn run(seconds: u64, json: bool) -> anyhow::Result<()> {
                     budget.anonymous_kib,
                     budget.resident_kib,
                     if kept { "kept" } else { "NOT KEPT" },
-                    if wireguard {
-                        "with a WireGuard peer"
-                    } else {
-                        "without WireGuard: no wireguard-go here"
-                    }
+                    if wireguard { "with a WireGuard peer" } else { "without a WireGuard peer" }
                 );
             }
         }

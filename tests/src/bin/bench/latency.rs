@@ -14,11 +14,14 @@ use secmon_testkit::{
     product::{Hub, Lab, Node, NodeSetup, Place, Watch},
     realm::Realm,
     syslog, utmp,
+    wait::eventually,
 };
 use serde_json::json;
 
-/// The design's budget for the slowest but one in a hundred.
+/// The design's budget for the slowest but one in a hundred, where nobody else's delay is in it.
 const BUDGET: Duration = Duration::from_millis(20);
+/// How often journald's own delay is measured, beside ours: it takes half a second each time.
+const BESIDE: u32 = 20;
 
 pub(crate) fn run(count: u32, json: bool) -> anyhow::Result<()> {
     let lab = Lab::new();
@@ -30,12 +33,12 @@ pub(crate) fn run(count: u32, json: bool) -> anyhow::Result<()> {
         hub.wait_for_facet("bench", "sessions", "ready");
         hub.wait_for_facet("bench", "auth_log", "ready");
         let mut watch = hub.watch(&["--type", "session.*", "--type", "auth.*"]);
-        show("utmp", count, json, logins(&setup, count, &mut watch)?);
+        show("utmp", Some(BUDGET), json, logins(&setup, count, &mut watch)?);
         let mut file = OpenOptions::new().append(true).open(&log)?;
         let taken = measure(count, "auth.failed", &mut watch, |user| {
             writeln!(file, "Nov 21 03:00:00 vm sshd[7]: {}", failed(user))
         })?;
-        show("auth.log", count, json, taken);
+        show("auth.log", Some(BUDGET), json, taken);
     }
     let needs = [Need::Namespaces, Need::Program("systemd-journald"), Need::Program("journalctl")];
     if let Some(lacking) = needs.into_iter().find_map(Need::lacking) {
@@ -53,7 +56,26 @@ pub(crate) fn run(count: u32, json: bool) -> anyhow::Result<()> {
     let taken = measure(count, "auth.failed", &mut watch, |user| {
         socket.send_to(format!("<86>sshd[7]: {}", failed(user)).as_bytes(), &journald).map(drop)
     })?;
-    show("journald", count, json, taken);
+    show("journald", None, json, taken);
+    let follower =
+        realm.spawn("journalctl", &["--follow", "--lines=0", "--output=cat", "SYSLOG_FACILITY=10"]);
+    let mut beside = Vec::new();
+    for number in 0..=BESIDE {
+        let line = failed(&format!("beside{number}"));
+        let start = Instant::now();
+        socket.send_to(format!("<86>sshd[7]: {line}").as_bytes(), &journald)?;
+        if number == 0 {
+            // It may not listen yet.
+            eventually("journalctl", || {
+                let _ = socket.send_to(format!("<86>sshd[7]: {line}").as_bytes(), &journald);
+                follower.output().out().contains(&line).then_some(())
+            });
+            continue;
+        }
+        follower.wait_until("the line", |output| output.out().contains(&line).then_some(()));
+        beside.push(start.elapsed());
+    }
+    show("journald to journalctl --follow alone", None, json, beside);
     Ok(())
 }
 
@@ -99,19 +121,21 @@ fn logins(setup: &NodeSetup, count: u32, watch: &mut Watch) -> anyhow::Result<Ve
     Ok(taken)
 }
 
-fn show(path: &str, count: u32, json: bool, mut taken: Vec<Duration>) {
+fn show(path: &str, budget: Option<Duration>, json: bool, mut taken: Vec<Duration>) {
     taken.sort_unstable();
+    let count = taken.len();
     let (p50, p99, worst) = (percentile(&taken, 50), percentile(&taken, 99), percentile(&taken, 100));
     if json {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let figures = json!({
             "path": path, "count": count, "p50_us": micros(p50), "p99_us": micros(p99), "max_us": micros(worst),
-            "budget_p99_us": micros(BUDGET), "within_budget": p99 <= BUDGET,
+            "budget_p99_us": budget.map(micros), "within_budget": budget.map(|budget| p99 <= budget),
         });
         println!("{figures}");
     } else {
+        let budget = budget.map(|budget| format!(" (budget {budget:?})")).unwrap_or_default();
         println!(
-            "{path} to printed line, {count} times: median {p50:.2?}, p99 {p99:.2?} (budget {BUDGET:?}), worst {worst:.2?}"
+            "{path} to printed line, {count} times: median {p50:.2?}, p99 {p99:.2?}{budget}, worst {worst:.2?}"
         );
     }
 }

@@ -32,6 +32,9 @@ enum What {
         /// For how long the idle processor time is counted.
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
+        /// Without a WireGuard interface, and without a look for any.
+        #[arg(long)]
+        without_wireguard: bool,
         /// One JSON object per process instead of text.
         #[arg(long)]
         json: bool,
@@ -41,6 +44,6 @@ enum What {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Latency { count, json } => latency::run(count, json),
-        What::Idle { seconds, json } => idle::run(seconds, json),
+        What::Idle { seconds, without_wireguard, json } => idle::run(seconds, without_wireguard, json),
     }
 }
