@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io,
+    ops::RangeInclusive,
     os::{
         fd::AsRawFd,
         unix::fs::{FileExt, MetadataExt},
@@ -142,6 +143,10 @@ impl Opened {
         if !self.is_what_it_was(count as u64) {
             return Got::Truncated;
         }
+        // Of a file that nothing was read of, it stays that of its opening: what was rotated since is news.
+        if count > 0 || !self.is_new() {
+            self.modified = self.modified_now();
+        }
         if count == 0 {
             return Got::Nothing;
         }
@@ -169,19 +174,23 @@ impl Opened {
         self.file.metadata().map_or(self.modified, |meta| position::modified(&meta))
     }
 
+    /// The times of which a compressed copy of it can be: that of now; or, where its writer has gone on after it
+    /// was removed, an earlier one.
+    pub(super) fn compressible(&self) -> RangeInclusive<i128> {
+        let now = self.modified_now();
+        let went_on = self.is_removed() && !self.is_new() && self.is_what_it_was(0);
+        let from = if went_on { self.modified } else { now };
+        from..=now
+    }
+
     /// Whether it has no name any more.
     pub(super) fn is_removed(&self) -> bool {
         self.file.metadata().is_ok_and(|meta| meta.nlink() == 0)
     }
 
     /// Whether it still holds what was read from it, and `more` bytes.
-    pub(super) fn is_what_it_was(&mut self, more: u64) -> bool {
-        let Ok(meta) = self.file.metadata() else { return false };
-        let is = meta.len() >= self.offset + more && position::starts_with(&self.file, &self.first);
-        // Of a file that nothing was read of, it stays that of its opening: what was rotated since is news.
-        if is && (more > 0 || !self.is_new()) {
-            self.modified = position::modified(&meta);
-        }
-        is
+    pub(super) fn is_what_it_was(&self, more: u64) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.len() >= self.offset + more)
+            && position::starts_with(&self.file, &self.first)
     }
 }

@@ -64,13 +64,13 @@ fn is_date(text: &[u8]) -> bool {
 /// Which rotated files were the log at other times than another one, that is, were written last within `times`;
 /// oldest first, without those that are `known`. And whether one of them can no longer be read.
 ///
-/// `ours` are the times when the known files were written last, and what compresses a log gives the result the
+/// `ours` are the times at which the known files may have been compressed: what does that gives the result the
 /// time of the log. `older` are those that had been rotated before, as they were then.
 pub(super) fn between(
     beside: &[Rotated],
     times: &RangeInclusive<i128>,
     known: &[FileId],
-    ours: &[i128],
+    ours: &[RangeInclusive<i128>],
     older: &BTreeSet<(FileId, i128)>,
 ) -> (Vec<Rotated>, bool) {
     let is_new = |file: &&Rotated| {
@@ -84,7 +84,8 @@ pub(super) fn between(
     plain.sort_by_key(|file| file.modified);
     // While the file itself is there it is being compressed this moment.
     let is_done = |file: &Rotated| beside.iter().all(|plain| plain.path != file.path.with_extension(""));
-    let unreadable = compressed.iter().any(|file| !ours.contains(&file.modified) && is_done(file));
+    let is_ours = |file: &Rotated| ours.iter().any(|times| times.contains(&file.modified));
+    let unreadable = compressed.iter().any(|file| !is_ours(file) && is_done(file));
     (plain, unreadable)
 }
 

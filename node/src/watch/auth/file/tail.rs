@@ -127,7 +127,7 @@ impl Tail {
         let id = FileId::from(&new.metadata()?);
         let beside = rotation::beside(&self.target());
         let mut offset = 0;
-        if self.files.back_mut().is_some_and(|last| !last.is_what_it_was(0)) {
+        if self.files.back().is_some_and(|last| !last.is_what_it_was(0)) {
             self.truncated(self.files.len() - 1, id, &beside, watches);
         }
         self.look_before_new(&beside, watches);
@@ -199,7 +199,7 @@ impl Tail {
     ) -> usize {
         let mut known: Vec<_> = self.files.iter().map(|file| file.id).collect();
         known.push(at_path);
-        let ours: Vec<_> = self.files.iter().map(Opened::modified_now).collect();
+        let ours: Vec<_> = self.files.iter().map(Opened::compressible).collect();
         let (between, unreadable) = rotation::between(beside, &times, &known, &ours, &self.older);
         if unreadable {
             self.lose("it was rotated and compressed before it was read");
