@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test as the test itself does")]
 
 mod auth_log;
+mod auth_sources;
 mod commands;
 mod joining;
 mod kernel_wireguard;

@@ -20,20 +20,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    /// From the write of a utmp record to the line that `secmon watch --json` prints.
+    /// From a utmp record, a line of an auth log and a message to journald to the line that `secmon watch --json`
+    /// prints.
     Latency {
-        /// How many logins.
+        /// How many of each.
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         count: u32,
-        /// One JSON object instead of text.
+        /// One JSON object for each instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Memory, processor time and wake-ups of an idle node and an idle hub.
-    Memory {
+    /// Processor time, memory and wake-ups of an idle node with all watchers on, of its children, and of an idle hub.
+    Idle {
         /// For how long the idle processor time is counted.
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
+        /// Without a WireGuard interface, and without a look for any.
+        #[arg(long)]
+        without_wireguard: bool,
         /// One JSON object per process instead of text.
         #[arg(long)]
         json: bool,
@@ -57,8 +61,8 @@ enum What {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Latency { count, json } => latency::run(count, json),
-        What::Memory { seconds, json } => idle::run(seconds, json),
         What::Parse(arguments) => parse::run(&arguments),
         What::Wireguard { seconds, silent, json } => wireguard::run(seconds, silent, json),
+        What::Idle { seconds, without_wireguard, json } => idle::run(seconds, without_wireguard, json),
     }
 }

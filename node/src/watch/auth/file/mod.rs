@@ -1,5 +1,13 @@
-//! The auth log in files, as rsyslog and others write them: followed from their end by inotify, through
-//! rotation, truncation and absence.
+//! The auth log in files, as rsyslog and others write them: followed by inotify through rotation,
+//! truncation and absence. `tail` is one log, `opened` one file of it, `rotation` finds the files that it
+//! was before, `position` says how far it has been read.
+
+mod opened;
+pub(super) mod position;
+mod rotation;
+mod tail;
+#[cfg(test)]
+mod tail_tests;
 
 use std::{
     collections::BTreeSet,
@@ -14,10 +22,10 @@ use inotify::{EventStream, Inotify, WatchMask};
 use jiff::{Timestamp, tz::TimeZone};
 use secmon_protocol::facet::Unavailable;
 
+use self::{opened::CHUNK, position::FilePosition, tail::Tail};
 use super::{
-    Closed, Report,
-    parse::{Context, Heard, Parsed, parse_line},
-    tail::{GONE_AFTER, Tail},
+    parse::{Context, Parsed, parse_line},
+    report::{Closed, Origin, Report},
 };
 
 /// Room for a few dozen inotify events.
@@ -32,21 +40,35 @@ pub(super) struct Files {
     names: BTreeSet<OsString>,
 }
 
+/// How far each of the files has been read, in their order; none for one that does not exist.
+pub(super) type Positions = Vec<Option<FilePosition>>;
+
+/// The ends of `paths` now.
+pub(super) fn ends_of(paths: &[PathBuf]) -> Positions {
+    paths.iter().map(|path| FilePosition::end_of(path)).collect()
+}
+
 impl Files {
-    /// Follows `paths`, whether they exist or not.
+    /// Follows `paths` from `starts` on, whether they exist or not.
     ///
     /// # Errors
     ///
     /// When the kernel gives no inotify instance.
-    pub(super) fn new(paths: &[PathBuf]) -> io::Result<Self> {
+    pub(super) fn new(paths: &[PathBuf], starts: &Positions) -> io::Result<Self> {
         let events = Inotify::init()?.into_event_stream(vec![0; EVENT_BUFFER])?;
+        let starts = starts.iter().cloned().chain(std::iter::repeat(None));
         let mut files = Self {
             events,
-            tails: paths.iter().map(|path| Tail::new(path)).collect(),
-            names: paths.iter().filter_map(|p| p.file_name()).map(ToOwned::to_owned).collect(),
+            tails: paths.iter().zip(starts).map(|(path, start)| Tail::new(path, start)).collect(),
+            names: BTreeSet::new(),
         };
         files.refresh();
         Ok(files)
+    }
+
+    /// How far they have been read.
+    pub(super) fn positions(&self) -> Positions {
+        self.tails.iter().map(Tail::position).collect()
     }
 
     /// Watches first, looks afterwards: what changes in between is seen twice rather than never.
@@ -58,36 +80,43 @@ impl Files {
             | WatchMask::DELETE
             | WatchMask::ATTRIB
             | WatchMask::ONLYDIR;
-        for folder in self.tails.iter().filter_map(|tail| tail.path().parent()).collect::<BTreeSet<_>>() {
+        let paths: BTreeSet<PathBuf> =
+            self.tails.iter().flat_map(|tail| [tail.path().to_owned(), tail.target()]).collect();
+        for folder in paths.iter().filter_map(|path| path.parent()).collect::<BTreeSet<_>>() {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             if let Err(error) = watches.add(folder, mask) {
                 tracing::debug!(path = ?folder, %error, "cannot watch a folder of auth logs; looking now and then");
             }
         }
+        self.names = paths.iter().filter_map(|path| path.file_name()).map(ToOwned::to_owned).collect();
         for tail in &mut self.tails {
             tail.refresh(&mut watches);
         }
     }
 
-    /// Reads all there is, chunk by chunk, and reports the events in it.
+    /// Reads all there is, a chunk of each log in turn, and reports the events in it.
     pub(super) async fn read(&mut self, report: &mut Report) -> Result<(), Closed> {
         let mut watches = self.events.watches();
-        for tail in &mut self.tails {
-            loop {
-                let context = Context::new(Timestamp::now(), TimeZone::system());
-                let mut found: Vec<Heard> = Vec::new();
-                let more = tail.read(&mut watches, |line| match parse_line(line, &context) {
-                    Parsed::Event(heard) => found.push(heard),
-                    Parsed::Known | Parsed::Unknown => {}
-                });
-                for heard in found {
-                    report.line(heard).await?;
+        let mut buffer = vec![0; CHUNK];
+        let mut found: Vec<(Parsed, FilePosition)> = Vec::new();
+        let mut more = true;
+        while more {
+            more = false;
+            let context = Context::new(Timestamp::now(), TimeZone::system());
+            for (number, tail) in self.tails.iter_mut().enumerate() {
+                more |=
+                    tail.read(&mut buffer, &mut watches, |line, behind| match parse_line(line, &context) {
+                        Parsed::Unknown => {}
+                        parsed => found.push((parsed, behind)),
+                    });
+                for loss in tail.losses() {
+                    report.missed(loss).await?;
                 }
-                if !more {
-                    break;
+                for (parsed, behind) in found.drain(..) {
+                    report.parsed(parsed, Origin::File(number, behind)).await?;
                 }
-                tokio::task::yield_now().await;
             }
+            tokio::task::yield_now().await;
         }
         report.pause().await
     }
@@ -95,7 +124,7 @@ impl Files {
     /// Waits until something may have happened to one of the files, but no longer than `recheck`, and
     /// looks at what stands at their paths then.
     pub(super) async fn changed(&mut self, recheck: Duration) {
-        let wait = if self.tails.iter().any(Tail::may_return) { recheck.min(GONE_AFTER) } else { recheck };
+        let wait = self.tails.iter().filter_map(Tail::look_again).fold(recheck, Duration::min);
         let _ = tokio::time::timeout(wait, self.event()).await;
         // One wake-up for all that has come meanwhile.
         for _ in 0..COALESCE {

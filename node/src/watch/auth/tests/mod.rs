@@ -4,15 +4,17 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write,
-    os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
 };
 
-use secmon_protocol::{auth::AuthAction, facet::Unavailable};
+use secmon_protocol::facet::Unavailable;
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::*;
+use super::{super::Observation, *};
+
+mod auto;
+mod journald;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -42,6 +44,14 @@ impl Watching {
         match self.next().await {
             Observation::Auth(event) => event.user.unwrap_or_default(),
             other => panic!("no event: {other:?}"),
+        }
+    }
+
+    /// Why something may be missing.
+    async fn missed(&mut self) -> String {
+        match self.next().await {
+            Observation::AuthMissed(reason) => reason,
+            other => panic!("nothing missed: {other:?}"),
         }
     }
 
@@ -131,6 +141,9 @@ async fn a_file_that_is_truncated_in_place_is_read_from_its_start() {
     assert_eq!(watching.user().await, "one");
     OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
     append(&log, &failed("two"));
+    // Nobody knows what was written between the last reading and the truncation.
+    let reason = watching.missed().await;
+    assert!(reason.contains("truncated"), "{reason}");
     assert_eq!(watching.user().await, "two");
     watching.end().await;
 }
@@ -185,113 +198,46 @@ async fn a_line_that_is_too_long_is_passed_over_and_the_next_one_is_read() {
 }
 
 #[tokio::test]
+async fn a_line_that_stands_in_two_files_is_reported_once() {
+    let folder = TempDir::new().unwrap();
+    let (secure, messages) = (folder.path().join("secure"), folder.path().join("messages"));
+    append(&secure, "");
+    append(&messages, "");
+    let mut watching = Watching::start(AuthSourceChoice::File, only(&folder, &[&secure, &messages]));
+    watching.ready().await;
+    append(&messages, &(failed("both") + "Nov 21 03:38:02 vm kernel: nothing\n" + &failed("messages")));
+    append(&secure, &(failed("both") + &failed("secure")));
+    let mut users = [watching.user().await, watching.user().await, watching.user().await];
+    users.sort();
+    assert_eq!(users, ["both", "messages", "secure"]);
+    watching.end().await;
+}
+
+#[tokio::test]
+async fn a_dangling_link_is_followed_once_its_file_is_there_and_through_its_rotation() {
+    let folder = TempDir::new().unwrap();
+    let (log, place) = (folder.path().join("auth.log"), folder.path().join("elsewhere"));
+    fs::create_dir(&place).unwrap();
+    let target = place.join("real.log");
+    std::os::unix::fs::symlink(&target, &log).unwrap();
+    let mut watching = Watching::start(AuthSourceChoice::File, only(&folder, &[&log]));
+    watching.unavailable().await;
+    append(&target, &failed("one"));
+    assert_eq!(watching.user().await, "one");
+    assert_eq!(watching.ready().await, log.display().to_string());
+    fs::rename(&target, place.join("real.log.1")).unwrap();
+    append(&place.join("real.log.1"), &failed("two"));
+    append(&target, &failed("three"));
+    assert_eq!(watching.user().await, "two");
+    assert_eq!(watching.user().await, "three");
+    watching.end().await;
+}
+
+#[tokio::test]
 async fn switched_off_is_not_monitored() {
     let folder = TempDir::new().unwrap();
     let mut watching = Watching::start(AuthSourceChoice::Off, only(&folder, &[]));
     assert_eq!(watching.next().await, Observation::AuthLog(Facet::NotMonitored));
-    watching.end().await;
-}
-
-/// A journald that listens, keeps a journal, and whose `journalctl` is a script.
-fn journal(folder: &TempDir, script: &str) -> (Journal, UnixDatagram) {
-    let at = |name: &str| folder.path().join(name);
-    let socket = UnixDatagram::bind(at("socket")).unwrap();
-    fs::create_dir_all(at("journal/id")).unwrap();
-    fs::write(at("journal/id/system.journal"), "").unwrap();
-    fs::write(at("script"), format!("#!/bin/sh\ncd {}\n{script}\n", folder.path().display())).unwrap();
-    // Written by another process: a child that another test starts meanwhile would hold our descriptor
-    // for a moment, and the kernel runs no file that somebody has open for writing.
-    let install =
-        std::process::Command::new("install").arg("-m755").args([at("script"), at("journalctl")]).status();
-    assert!(install.unwrap().success());
-    (Journal::at(at("journalctl").into(), at("socket"), vec![at("journal")]), socket)
-}
-
-#[tokio::test]
-async fn a_journalctl_that_dies_is_started_again_after_the_last_cursor() {
-    let folder = TempDir::new().unwrap();
-    let (journal, _socket) = journal(
-        &folder,
-        r#"echo "$@" >> arguments
-user=$(wc -l < arguments)
-echo "{\"__CURSOR\":\"c$user\",\"SYSLOG_IDENTIFIER\":\"sshd\",\"_UID\":\"0\",\"_EXE\":\"/usr/sbin/sshd\",\"MESSAGE\":\"Invalid user u$user from 192.0.2.7 port 1\"}"
-[ "$user" = 2 ] && exec sleep 600
-echo oh no >&2"#,
-    );
-    let sources = Sources { journal, ..only(&folder, &[]) };
-    let mut watching = Watching::start(AuthSourceChoice::Journald, sources);
-    assert_eq!(watching.ready().await, "journald");
-    match watching.next().await {
-        Observation::Auth(event) => {
-            assert_eq!((event.action, event.trusted), (AuthAction::InvalidUser, Some(true)));
-            assert_eq!(event.user.as_deref(), Some("u1"));
-        }
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(watching.user().await, "u2");
-    watching.end().await;
-    let arguments = fs::read_to_string(folder.path().join("arguments")).unwrap();
-    let (first, second) = arguments.trim().split_once('\n').unwrap();
-    assert!(
-        first.contains("--since=@") && first.ends_with("SYSLOG_FACILITY=4 SYSLOG_FACILITY=10"),
-        "{first}"
-    );
-    assert!(second.contains("--after-cursor=c1") && !second.contains("--since"), "{second}");
-}
-
-#[tokio::test]
-async fn when_journald_goes_away_auto_moves_over_to_the_file() {
-    let folder = TempDir::new().unwrap();
-    let log = folder.path().join("auth.log");
-    append(&log, &failed("before"));
-    let (journal, socket) = journal(&folder, "exec sleep 600");
-    let sources = Sources { journal, ..only(&folder, &[&log]) };
-    let mut watching = Watching::start(AuthSourceChoice::Auto, sources);
-    assert_eq!(watching.ready().await, "journald");
-    drop(socket);
-    match watching.next().await {
-        Observation::AuthMissed(reason) => assert!(reason.contains("auth.log"), "{reason}"),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(watching.ready().await, log.display().to_string());
-    append(&log, &failed("one"));
-    assert_eq!(watching.user().await, "one");
-    watching.end().await;
-}
-
-#[tokio::test]
-async fn with_auto_a_journald_that_comes_back_is_read_on_from_where_it_was() {
-    let folder = TempDir::new().unwrap();
-    let (journal, socket) = journal(
-        &folder,
-        r#"echo "$@" >> arguments
-echo "{\"__CURSOR\":\"c1\",\"SYSLOG_IDENTIFIER\":\"sshd\",\"MESSAGE\":\"Invalid user u from 192.0.2.7 port 1\"}"
-exec sleep 600"#,
-    );
-    let mut watching = Watching::start(AuthSourceChoice::Auto, Sources { journal, ..only(&folder, &[]) });
-    assert_eq!(watching.ready().await, "journald");
-    assert_eq!(watching.user().await, "u");
-    drop(socket);
-    fs::remove_file(folder.path().join("socket")).unwrap();
-    watching.unavailable().await;
-    let _socket = UnixDatagram::bind(folder.path().join("socket")).unwrap();
-    assert_eq!(watching.ready().await, "journald");
-    assert_eq!(watching.user().await, "u");
-    watching.end().await;
-    let arguments = fs::read_to_string(folder.path().join("arguments")).unwrap();
-    let last = arguments.lines().last().unwrap();
-    assert!(last.contains("--after-cursor=c1"), "{arguments}");
-}
-
-#[tokio::test]
-async fn a_journalctl_that_is_not_there_is_named() {
-    let folder = TempDir::new().unwrap();
-    let (_, _socket) = journal(&folder, "");
-    let at = |name: &str| folder.path().join(name);
-    let journal = Journal::at(at("nothing").into(), at("socket"), vec![at("journal")]);
-    let mut watching = Watching::start(AuthSourceChoice::Journald, Sources { journal, ..only(&folder, &[]) });
-    let why = watching.unavailable().await;
-    assert!(why.reason.contains("nothing: not found"), "{why:?}");
     watching.end().await;
 }
 
@@ -302,4 +248,66 @@ fn the_configuration_has_defaults_and_refuses_unknown_words() {
     assert_eq!(parse("source = \"journald\"").unwrap().source, AuthSourceChoice::Journald);
     assert!(parse("source = \"syslog\"").is_err());
     assert!(parse("sources = \"auto\"").is_err());
+}
+
+/// Of the memory of this process, what is its own; KiB, by `proc_pid_status(5)`.
+fn anonymous_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_backlog_of_100_mb_is_read_with_little_memory_and_leaves_others_their_turn() {
+    const BYTES: usize = 100 << 20;
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("auth.log");
+    let noise =
+        "Nov 21 03:38:02 vm CRON[103]: (root) CMD (command -v debian-sa1 > /dev/null && debian-sa1 1 1)\n";
+    // One event for each chunk or so, so that it is the reading that is measured.
+    let block = noise.repeat(640) + &failed("mallory");
+    let mut file = fs::File::create(&log).unwrap();
+    let blocks = BYTES / block.len();
+    for _ in 0..blocks {
+        file.write_all(block.as_bytes()).unwrap();
+    }
+    let turns = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&turns);
+    let other = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+
+    let before = anonymous_kib();
+    let (out, mut seen) = mpsc::channel(4);
+    let mut report = Report::new(out, Some(Twins::default()));
+    // From its start, as a node does that finds its place there.
+    let mut files = Files::new(&[log], &vec![None]).unwrap();
+    let mut most = 0;
+    let reading = async {
+        files.read(&mut report).await.unwrap();
+        drop(report);
+    };
+    let counting = async {
+        let mut events = 0;
+        while let Some(observation) = seen.recv().await {
+            assert!(matches!(observation, Observation::Auth(_)), "{observation:?}");
+            events += 1;
+            most = most.max(anonymous_kib());
+        }
+        events
+    };
+    let ((), events) = tokio::join!(reading, counting);
+    other.abort();
+    assert_eq!(events, blocks);
+    // Generous, for tests that run beside it: the file has a hundred times as much.
+    assert!(most.saturating_sub(before) < 16 << 10, "{before} KiB before, {most} KiB while reading");
+    // As large as the reader's.
+    let chunks = BYTES / (64 << 10);
+    assert!(
+        turns.load(std::sync::atomic::Ordering::Relaxed) > chunks / 2,
+        "{turns:?} turns in {chunks} chunks"
+    );
 }

@@ -1,0 +1,120 @@
+//! How far a file has been read, so that another reader can go on there: which file it was, and where in
+//! it. A name is not enough, because rotation gives it to another file; nor is an inode, because the
+//! kernel gives that to another file once the first is gone.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+/// How many of a file's first bytes tell it from another: two or three lines, with their stamps.
+const FIRST: usize = 256;
+/// How far back the start of a line is looked for; longer than any line of a syslog daemon.
+const BACK: u64 = 64 << 10;
+
+/// Device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl From<&Metadata> for FileId {
+    fn from(meta: &Metadata) -> Self {
+        Self { device: meta.dev(), inode: meta.ino() }
+    }
+}
+
+/// When a file was written last, in nanoseconds since 1970, as its file system counts.
+pub(super) fn modified(meta: &Metadata) -> i128 {
+    i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
+}
+
+/// A place in a file, at the start of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FilePosition {
+    pub(super) id: FileId,
+    /// Bytes before it.
+    pub(super) offset: u64,
+    /// The file's first bytes, at most [`FIRST`] and none behind the place; none when they could not be read.
+    pub(super) first: Arc<[u8]>,
+    /// When the file was written last, at the time.
+    pub(super) modified: i128,
+}
+
+impl FilePosition {
+    /// The end of what stands at `path` now; none when nothing does.
+    pub(crate) fn end_of(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok()?;
+        let unread = Self {
+            id: FileId::from(&meta),
+            offset: meta.len(),
+            first: Arc::default(),
+            modified: modified(&meta),
+        };
+        // Who may not read it now may do so later, and what was there before is old then.
+        Some(open(path).and_then(|file| Self::end(&file)).unwrap_or(unread))
+    }
+
+    fn end(file: &File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        let offset = line_start(file, meta.len())?;
+        let first = first_bytes(file, offset)?;
+        Ok(Self { id: FileId::from(&meta), offset, first, modified: modified(&meta) })
+    }
+
+    /// Whether this file, or a copy of it that was read no further, has the place in it.
+    pub(super) fn is_in(&self, file: &File) -> bool {
+        file.metadata().is_ok_and(|meta| meta.len() >= self.offset) && starts_with(file, &self.first)
+    }
+
+    /// Whether so much of the first bytes is known that a copy can be told by them: a line at the least.
+    pub(super) fn has_face(&self) -> bool {
+        self.offset > 0 && !self.first.is_empty()
+    }
+}
+
+/// Opens a log for reading, and nothing that is no regular file.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    // Not to block on a FIFO that somebody put there.
+    let file = OpenOptions::new().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
+}
+
+/// The first bytes of a file that has been read up to `offset`.
+pub(super) fn first_bytes(file: &File, offset: u64) -> io::Result<Arc<[u8]>> {
+    let mut first = vec![0; FIRST.min(usize::try_from(offset).unwrap_or(FIRST))];
+    file.read_exact_at(&mut first, 0)?;
+    Ok(first.into())
+}
+
+/// Whether more of the first bytes can be known of a file that has been read up to `offset`.
+pub(super) fn wants_more(first: &[u8], offset: u64) -> bool {
+    first.len() < FIRST && (first.len() as u64) < offset
+}
+
+/// Whether a file begins with these bytes.
+pub(super) fn starts_with(file: &File, first: &[u8]) -> bool {
+    let mut there = [0; FIRST];
+    let there = &mut there[..first.len().min(FIRST)];
+    file.read_exact_at(there, 0).is_ok() && there == first
+}
+
+/// The start of the line that `offset` is in: what is read from the middle of a line on may say anything,
+/// for the middle is often what a stranger chose.
+pub(super) fn line_start(file: &File, offset: u64) -> io::Result<u64> {
+    let back = offset.min(BACK);
+    let mut before = vec![0; usize::try_from(back).unwrap_or_default()];
+    file.read_exact_at(&mut before, offset - back)?;
+    Ok(match memchr::memrchr(b'\n', &before) {
+        Some(newline) => offset - back + newline as u64 + 1,
+        None if back == offset => 0,
+        None => offset,
+    })
+}

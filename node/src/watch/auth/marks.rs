@@ -1,0 +1,41 @@
+//! Where the files stood lately, while journald is read: if that goes away, they are read from there.
+
+use std::path::PathBuf;
+
+use super::file::{Positions, ends_of};
+
+/// Marks of two looks.
+///
+/// At a look journald was well, but what was logged just before it may not have come out of it; what was
+/// logged before the look before that has. So the files are read from the older mark on, and what journald
+/// has brought of that already is known by [`super::twins`].
+pub(super) struct Marks {
+    paths: Vec<PathBuf>,
+    older: Positions,
+    newer: Positions,
+}
+
+impl Marks {
+    /// Marks the ends of `paths` as they are now.
+    pub(super) fn new(paths: &[PathBuf]) -> Self {
+        let ends = ends_of(paths);
+        Self { paths: paths.to_owned(), older: ends.clone(), newer: ends }
+    }
+
+    /// All is well: marks where the files end now.
+    pub(super) fn look(&mut self) {
+        if !self.paths.is_empty() {
+            self.older = std::mem::replace(&mut self.newer, ends_of(&self.paths));
+        }
+    }
+
+    /// The files have been read as far as this.
+    pub(super) fn set(&mut self, positions: Positions) {
+        (self.older, self.newer) = (positions.clone(), positions);
+    }
+
+    /// Where the files have to be read from.
+    pub(super) fn positions(&self) -> &Positions {
+        &self.older
+    }
+}
