@@ -20,9 +20,9 @@ impl Cursor {
 
     /// Whether the other is a place at the same entry.
     ///
-    /// journalctl cannot be asked for what comes *after* a cursor. Where the entry itself is gone, systemd
-    /// before 254 leaves out the entry after it as well; where it was copied, later ones give it again. So it
-    /// is asked for what comes from the cursor on, and this says whether that begins with what is known.
+    /// journalctl cannot be asked for what comes *after* a cursor. Where the entry itself is gone, systemd 252
+    /// leaves out the entry after it as well; where it was copied, 257 gives it again. So it is asked for what
+    /// comes from the cursor on, and this says whether that begins with what is known.
     pub(super) fn is_same_entry(&self, other: &Self) -> bool {
         self == other
             || KEPT.iter().all(|name| self.part(name).is_some() && self.part(name) == other.part(name))
