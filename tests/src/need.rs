@@ -5,7 +5,7 @@
 
 use std::{env, fs::OpenOptions, io::Write as _, path::Path};
 
-use crate::binary::program;
+use crate::{binary::program, host};
 
 /// One thing that a test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Need {
     Program(&'static str),
     /// `/dev/net/tun`, from which wireguard-go makes its interface.
     Tun,
+    /// The images of whole hosts, and a control group hierarchy for systemd; needs namespaces.
+    Host,
 }
 
 impl Need {
@@ -32,6 +34,7 @@ impl Need {
                 .or_else(|| ["unshare", "nsenter", "mount", "ip", "bash"].into_iter().find_map(missing)),
             Self::Program(name) => missing(name),
             Self::Tun => (!Path::new("/dev/net/tun").exists()).then(|| "/dev/net/tun".to_owned()),
+            Self::Host => Self::Namespaces.lacking().or_else(host::lacking),
         }
     }
 }
