@@ -60,6 +60,8 @@ pub enum SessionSource {
     Logind,
     /// wtmpdb(8)'s database.
     Wtmpdb,
+    /// `/var/log/wtmp`, wtmp(5): named where utmp did not show the session.
+    Wtmp,
 }
 
 impl SessionSource {
@@ -70,6 +72,7 @@ impl SessionSource {
             Self::Utmp => "utmp",
             Self::Logind => "logind",
             Self::Wtmpdb => "wtmpdb",
+            Self::Wtmp => "wtmp",
         }
     }
 }

@@ -66,5 +66,5 @@ variants! {
     Outcome: Success Failure Unknown;
     SourceHost: Ip Name;
     SessionKind: Interactive Graphical Background;
-    SessionSource: Utmp Logind Wtmpdb;
+    SessionSource: Utmp Logind Wtmpdb Wtmp;
 }

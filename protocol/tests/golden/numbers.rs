@@ -140,5 +140,5 @@ fn plain(cases: &mut Cases) {
     use SessionKind as K;
     cases.variants([K::Interactive, K::Graphical, K::Background].map(|kind| ("", kind)));
     use SessionSource as S;
-    cases.variants([S::Utmp, S::Logind, S::Wtmpdb].map(|source| ("", source)));
+    cases.variants([S::Utmp, S::Logind, S::Wtmpdb, S::Wtmp].map(|source| ("", source)));
 }

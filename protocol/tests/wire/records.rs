@@ -129,7 +129,7 @@ pub(crate) fn session() -> BoxedStrategy<Session> {
     use SessionKind as K;
     use SessionSource as S;
     let kind = select(vec![K::Interactive, K::Graphical, K::Background]);
-    let sources = proptest::collection::btree_set(select(vec![S::Utmp, S::Logind, S::Wtmpdb]), 0..4);
+    let sources = proptest::collection::btree_set(select(vec![S::Utmp, S::Logind, S::Wtmpdb, S::Wtmp]), 0..4);
     let texts = (text(), maybe_text(), maybe_text(), maybe_text());
     (texts, time(), any::<Option<u32>>(), kind, sources)
         .prop_map(|(texts, since, leader, kind, sources)| {

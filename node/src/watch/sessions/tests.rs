@@ -1,7 +1,8 @@
 use std::{fs, io::Write as _};
 
 use nix::unistd::getpid;
-use tokio::{sync::mpsc, task::JoinHandle};
+use secmon_protocol::{facet::Facet, session::Session};
+use tokio::task::JoinHandle;
 
 use super::*;
 
@@ -15,17 +16,23 @@ fn login(n: u8) -> Vec<u8> {
     record
 }
 
-struct Watched {
+struct Running {
     seen: mpsc::Receiver<Observation>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Watched {
+impl Running {
     fn start(path: &Path) -> Self {
         let (out, seen) = mpsc::channel(16);
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(watch(SessionsConfig { utmp: path.to_owned() }, out, cancel.clone()));
+        let config = SessionsConfig {
+            logind: false,
+            utmp: path.to_owned(),
+            wtmp: path.with_extension("wtmp"),
+            wtmpdb: path.with_extension("db"),
+        };
+        let task = tokio::spawn(watch(config, out, cancel.clone()));
         Self { seen, cancel, task }
     }
 
@@ -63,7 +70,7 @@ async fn a_login_and_its_end_are_reported_when_they_are_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("utmp");
     append(&path, &login(0));
-    let mut watched = Watched::start(&path);
+    let mut watched = Running::start(&path);
     watched.next_ttys(&["pts/0"]).await;
     append(&path, &login(1));
     watched.next_ttys(&["pts/0", "pts/1"]).await;
@@ -83,7 +90,7 @@ async fn a_record_written_in_two_halves_is_reported_once_it_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("utmp");
     append(&path, &login(0));
-    let mut watched = Watched::start(&path);
+    let mut watched = Running::start(&path);
     watched.next_ttys(&["pts/0"]).await;
     append(&path, &login(1)[..100]);
     append(&path, &login(1)[100..]);
@@ -95,9 +102,9 @@ async fn a_record_written_in_two_halves_is_reported_once_it_is_whole() {
 async fn a_missing_file_is_unavailable_and_is_found_when_it_comes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run/utmp");
-    let mut watched = Watched::start(&path);
+    let mut watched = Running::start(&path);
     let Facet::Unavailable(why) = watched.next().await else { panic!("must not be ready") };
-    assert!(why.reason.starts_with("no utmp file at "), "{}", why.reason);
+    assert!(why.reason.contains("no utmp file at "), "{}", why.reason);
     assert!(!why.remedy.is_empty());
 
     fs::create_dir(dir.path().join("run")).unwrap();
@@ -112,10 +119,10 @@ async fn a_missing_file_is_unavailable_and_is_found_when_it_comes() {
 #[tokio::test]
 async fn what_is_no_utmp_file_is_unavailable() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(look(dir.path(), &Host), Facet::Unavailable(_)));
+    assert!(logins(dir.path(), &Host).is_err());
     let path = dir.path().join("huge");
     fs::File::create(&path).unwrap().set_len(MAX_UTMP as u64 + 1).unwrap();
-    let Facet::Unavailable(why) = look(&path, &Host) else { panic!("must not be ready") };
+    let why = logins(&path, &Host).unwrap_err();
     assert!(why.reason.contains("larger than 4 MiB"), "{}", why.reason);
 }
 
@@ -124,7 +131,7 @@ async fn what_says_the_same_is_not_reported_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("utmp");
     append(&path, &login(0));
-    let mut watched = Watched::start(&path);
+    let mut watched = Running::start(&path);
     watched.next_ttys(&["pts/0"]).await;
     let mut entry = login(1);
     entry[0] = 6; // LOGIN_PROCESS: a getty waiting
@@ -136,9 +143,40 @@ async fn what_says_the_same_is_not_reported_again() {
     watched.end().await;
 }
 
-#[test]
-fn a_process_is_known_to_exist_or_not() {
-    assert!(Host.exists(getpid().as_raw()));
-    assert!(Host.exists(1));
-    assert!(!Host.exists(i32::MAX));
+#[tokio::test]
+async fn a_session_ends_with_its_leader_though_nobody_logged_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    let mut leader = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut killed = login(1);
+    killed[4..8].copy_from_slice(&leader.id().to_ne_bytes());
+    append(&path, &[login(0), killed].concat());
+    let mut watched = Running::start(&path);
+    watched.next_ttys(&["pts/0", "pts/1"]).await;
+    leader.kill().unwrap();
+    leader.wait().unwrap();
+    watched.next_ttys(&["pts/0"]).await;
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn a_login_that_only_wtmp_still_knows_is_reported_opened_and_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    append(&path, &login(0));
+    let mut watched = Running::start(&path);
+    watched.next_ttys(&["pts/0"]).await;
+    let mut opened = login(5);
+    opened[4..8].copy_from_slice(&i32::MAX.to_ne_bytes());
+    opened[44..76].fill(0);
+    opened[44..49].copy_from_slice(b"alice");
+    let mut closed = opened.clone();
+    closed[0] = 8; // DEAD_PROCESS
+    closed[44..332].fill(0);
+    append(&path.with_extension("wtmp"), &[opened, closed].concat());
+    let Facet::Ready(sessions) = watched.next().await else { panic!("must be ready") };
+    let alice = sessions.values().find(|s| s.user == "alice").unwrap();
+    assert_eq!(alice.sources, [secmon_protocol::session::SessionSource::Wtmp].into());
+    watched.next_ttys(&["pts/0"]).await;
+    watched.end().await;
 }

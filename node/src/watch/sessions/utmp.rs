@@ -1,12 +1,11 @@
-//! Sessions from the bytes of a utmp file, utmp(5). Pure: which processes exist is asked of a trait.
+//! Logins and logouts from the bytes of utmp(5), wtmp and btmp files. Pure.
 //!
-//! What must not live here: files, waiting, reporting.
+//! What must not live here: files, processes, waiting, and what a login means beside other sources.
 //!
 //! utmp-rs decodes a record; this module finds the layout and the records, so that one bad record never
 //! costs the others, and reads the one field that utmp-rs leaves out, the address.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
 };
@@ -21,55 +20,137 @@ use utmp_rs::{ParseError, Utmp32Parser, Utmp64Parser, UtmpEntry, UtmpError};
 /// has hundreds.
 pub(super) const MAX_UTMP: usize = 4 << 20;
 
-/// Which processes there are.
-pub(super) trait Processes {
-    /// Whether process `pid` (positive) exists.
-    fn exists(&self, pid: i32) -> bool;
+/// A record of somebody who logged in: USER_PROCESS with a user name, as who(1) has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Login {
+    /// `ut_line` without `/dev/`: `pts/0`, `tty1`, `:0`, or nothing.
+    pub(super) line: String,
+    /// `ut_pid`; 0 or less in records of programs that do not say.
+    pub(super) pid: i32,
+    /// `ut_user`, at most 32 bytes.
+    pub(super) user: String,
+    /// Where the user came from, if somewhere else.
+    pub(super) remote: Option<String>,
+    /// When, to the microsecond.
+    pub(super) since: UnixNanos,
+    /// What the terminal and the place make of it.
+    pub(super) kind: SessionKind,
+    /// What sort of record it is.
+    pub(super) sort: Sort,
 }
 
-/// What a utmp file says.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Parsed {
-    /// Live sessions; the key is `LINE:PID:MICROSECONDS`, the login time since 1970, so it stays the same
-    /// however often the file is read, and by whom.
-    pub(super) sessions: BTreeMap<String, Session>,
-    /// Entries of users whose process is gone: their logout was not recorded. They are not sessions.
-    pub(super) stale: usize,
-    /// Records that cannot be read (an unknown type, an impossible time).
-    pub(super) bad: usize,
-    /// Bytes after the last whole record: one that is still being written.
-    pub(super) partial: usize,
+/// What sort of login a record is about, by what programs write into `ut_host`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// Somebody logged in.
+    Login,
+    /// Somebody who was logged in already opened a window: of a terminal multiplexer (tmux, screen), or a
+    /// terminal on a display.
+    Window,
+    /// mosh: it begins within a login by ssh and goes on when that has ended.
+    Roaming,
 }
 
-/// The sessions in `bytes`: records of type USER_PROCESS with a user name (as who(1) has it) whose process
-/// exists. A pid of another pid namespace does not exist here, so its entry counts as stale.
-pub(super) fn sessions(bytes: &[u8], processes: &impl Processes) -> Parsed {
-    let layout = Layout::of(bytes);
-    let records = bytes.chunks_exact(layout.size());
-    let mut parsed = Parsed { partial: records.remainder().len(), ..Parsed::default() };
-    for record in records {
-        match layout.decode(record) {
-            Ok(UtmpEntry::UserProcess { pid, line, user, host, time, .. }) if !user.is_empty() => {
-                if pid > 0 && !processes.exists(pid) {
-                    parsed.stale += 1;
-                    continue;
-                }
-                let nanos = time.unix_timestamp_nanos();
-                let since = UnixNanos(i64::try_from(nanos).unwrap_or(i64::MAX));
-                let key = format!("{line}:{pid}:{}", nanos / 1_000);
-                let origin = Origin { line: &line, host: &host, address: layout.address(record) };
-                parsed.sessions.insert(key, origin.session(user, u32::try_from(pid).ok(), since));
-            }
-            Ok(_) => {}
-            Err(_) => parsed.bad += 1,
+impl Login {
+    /// The terminal, where `ut_line` names one.
+    pub(super) fn tty(&self) -> Option<&str> {
+        // A display manager may write its display where the terminal belongs.
+        Some(self.line.as_str()).filter(|l| !l.is_empty() && !is_display(l))
+    }
+
+    /// The session, as far as utmp knows it.
+    pub(super) fn session(&self) -> Session {
+        Session {
+            user: self.user.clone(),
+            tty: self.tty().map(str::to_owned),
+            remote: self.remote.clone(),
+            since: self.since,
+            leader: u32::try_from(self.pid).ok().filter(|pid| *pid > 0),
+            service: None,
+            kind: self.kind,
+            sources: [SessionSource::Utmp].into(),
         }
     }
-    parsed
+
+    /// `LINE:PID:MICROSECONDS`, the time since 1970: the same however often the record is read, by whom, and
+    /// whether from utmp or from wtmp.
+    pub(super) fn key(&self) -> String {
+        format!("{}:{}:{}", self.line, self.pid, self.since.0 / 1_000)
+    }
+}
+
+/// What one record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Somebody logged in.
+    Login(Login),
+    /// Who was on a line logged out: DEAD_PROCESS. Name and `ut_id` may be blank, and the time zero.
+    Logout {
+        /// `ut_line` without `/dev/`; may be empty.
+        line: String,
+        /// `ut_pid`, if there is one.
+        pid: i32,
+        /// When; 1970 when the record does not say.
+        at: UnixNanos,
+    },
+    /// The machine started or stopped: BOOT_TIME, and RUN_LVL as shutdown(8) writes it. Whoever was logged in
+    /// is not any more.
+    Boot,
+    /// Anything else that is valid: empty records, gettys, changes of the clock.
+    Other,
+    /// It cannot be read (an unknown type, an impossible time).
+    Bad,
+}
+
+/// The entries in `bytes`, in order, and how many bytes after the last whole record were left: one that is
+/// still being written.
+pub(super) fn entries(bytes: &[u8], layout: Layout) -> (impl Iterator<Item = Entry>, usize) {
+    let records = bytes.chunks_exact(layout.size());
+    let partial = records.remainder().len();
+    (records.map(move |record| entry(record, layout)), partial)
+}
+
+fn entry(record: &[u8], layout: Layout) -> Entry {
+    let nanos = |time: i128| UnixNanos(i64::try_from(time).unwrap_or(i64::MAX));
+    let bare = |line: String| match line.strip_prefix("/dev/") {
+        Some(bare) => bare.to_owned(),
+        None => line,
+    };
+    match layout.decode(record) {
+        Ok(UtmpEntry::UserProcess { pid, line, user, host, time, .. }) if !user.is_empty() => {
+            let line = bare(line);
+            let place = Place::of(&line, &host);
+            let remote = match place.remote {
+                None if host.is_empty() => layout.address(record).map(|a| a.to_string()),
+                other => other.map(str::to_owned),
+            };
+            let (kind, sort) = (place.kind, place.sort);
+            Entry::Login(Login {
+                pid,
+                user,
+                remote,
+                since: nanos(time.unix_timestamp_nanos()),
+                kind,
+                sort,
+                line,
+            })
+        }
+        Ok(UtmpEntry::DeadProcess { pid, line, time, .. }) => {
+            Entry::Logout { line: bare(line), pid, at: nanos(time.unix_timestamp_nanos()) }
+        }
+        // last(1) reads a USER_PROCESS without a user as a logout, as old programs wrote it.
+        Ok(UtmpEntry::UserProcess { pid, line, time, .. }) => {
+            Entry::Logout { line: bare(line), pid, at: nanos(time.unix_timestamp_nanos()) }
+        }
+        Ok(UtmpEntry::BootTime { .. } | UtmpEntry::ShutdownTime { .. }) => Entry::Boot,
+        Ok(_) => Entry::Other,
+        Err(_) => Entry::Bad,
+    }
 }
 
 /// The two layouts of `struct utmp` on Linux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
+pub(super) enum Layout {
     /// 384 bytes, 32-bit times: 32-bit systems, and 64-bit ones that share files with them (x86-64, ppc64).
     Narrow,
     /// 400 bytes, 64-bit times: aarch64, riscv64, s390x, and musl.
@@ -92,7 +173,7 @@ impl Layout {
 
     /// The layout of a file: the target's own, unless its records make no sense so and do in the other.
     /// The length alone cannot tell: 25 narrow records are as long as 24 wide ones.
-    fn of(bytes: &[u8]) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         let other = match Self::NATIVE {
             Self::Narrow => Self::Wide,
             Self::Wide => Self::Narrow,
@@ -100,7 +181,8 @@ impl Layout {
         if !Self::NATIVE.makes_sense(bytes) && other.makes_sense(bytes) { other } else { Self::NATIVE }
     }
 
-    fn size(self) -> usize {
+    /// Bytes of a record.
+    pub(super) fn size(self) -> usize {
         match self {
             Self::Narrow => 384,
             Self::Wide => 400,
@@ -182,17 +264,16 @@ impl Layout {
     }
 }
 
-/// What a record says about where a session is and came from.
-struct Origin<'a> {
-    line: &'a str,
-    host: &'a str,
-    address: Option<IpAddr>,
+/// What `ut_line` and `ut_host` say together.
+struct Place<'a> {
+    remote: Option<&'a str>,
+    kind: SessionKind,
+    sort: Sort,
 }
 
-impl Origin<'_> {
-    fn session(&self, user: String, leader: Option<u32>, since: UnixNanos) -> Session {
-        let line = self.line.strip_prefix("/dev/").unwrap_or(self.line);
-        let place = strip_multiplexer(self.host);
+impl<'a> Place<'a> {
+    fn of(line: &str, host: &'a str) -> Self {
+        let (place, sort) = strip_multiplexer(host);
         let kind = if is_display(line) || is_display(place) {
             SessionKind::Graphical
         } else if line.is_empty() {
@@ -200,23 +281,12 @@ impl Origin<'_> {
         } else {
             SessionKind::Interactive
         };
-        let remote = if is_display(place) {
-            None
-        } else if place.is_empty() && self.host.is_empty() {
-            self.address.map(|a| a.to_string())
-        } else {
-            Some(place.to_owned()).filter(|p| !p.is_empty())
-        };
-        Session {
-            user,
-            // A display manager may write its display where the terminal belongs.
-            tty: Some(line).filter(|l| !l.is_empty() && !is_display(l)).map(str::to_owned),
-            remote,
-            since,
-            leader,
-            service: None,
+        Self {
+            remote: Some(place).filter(|p| !p.is_empty() && !is_display(p)),
             kind,
-            sources: BTreeSet::from([SessionSource::Utmp]),
+            // xterm and its kin write a record for each window, with the display as the host; a display
+            // manager writes one, and that is on the display or on a console.
+            sort: if is_display(place) && line.starts_with("pts/") { Sort::Window } else { sort },
         }
     }
 }
@@ -229,24 +299,24 @@ fn is_display(text: &str) -> bool {
     })
 }
 
-/// Takes off what terminal multiplexers write into `ut_host`, and leaves the place from which their user
-/// came, if they kept it: `192.0.2.1:S.0` (screen), `192.0.2.1 via mosh [77]`; `tmux(77).%0` and
-/// `mosh [77]` name no place.
-fn strip_multiplexer(host: &str) -> &str {
+/// Takes off what programs that are no login write into `ut_host`, and leaves the place from which their user
+/// came, if they kept it: `192.0.2.1:S.0` (screen), `tmux(77).%0`, `192.0.2.1 via mosh [77]`, `mosh [77]`.
+fn strip_multiplexer(host: &str) -> (&str, Sort) {
     let numbered = |rest: &str| rest.ends_with(']');
     if let Some((place, rest)) = host.rsplit_once(" via mosh [")
         && numbered(rest)
     {
-        return place;
+        return (place, Sort::Roaming);
     }
-    if host.strip_prefix("mosh [").is_some_and(numbered)
-        || host.strip_prefix("tmux(").is_some_and(|rest| rest.contains(").%"))
-    {
-        return "";
+    if host.strip_prefix("mosh [").is_some_and(numbered) {
+        return ("", Sort::Roaming);
+    }
+    if host.strip_prefix("tmux(").is_some_and(|rest| rest.contains(").%")) {
+        return ("", Sort::Window);
     }
     match host.rsplit_once(":S.") {
-        Some((place, window)) if window.bytes().all(|b| b.is_ascii_digit()) => place,
-        _ => host,
+        Some((place, window)) if window.bytes().all(|b| b.is_ascii_digit()) => (place, Sort::Window),
+        _ => (host, Sort::Login),
     }
 }
 

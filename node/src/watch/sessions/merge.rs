@@ -1,0 +1,559 @@
+//! One truth of many views: what logind, utmp, wtmp and wtmpdb tell becomes the sessions that there are. Pure.
+//!
+//! Call order: `handle_*` whatever came, then [`Merge::poll`] for what there is to tell, and again at
+//! [`Merge::next`]. `now` is the monotonic clock.
+//!
+//! **One login, one session.** A record of utmp belongs to the logind session that owns its process (its
+//! cgroup), else to the one of the same terminal and user. A second terminal of a session (a window of tmux or
+//! screen, another channel of the same ssh connection) is no login. A login that only one source sees is a
+//! session that names this one source.
+//!
+//! **Open means open.** A session is told once, when what is worth telling of it is known: over ssh logind knows
+//! it some round trips before there is a terminal, so it is held back until the terminal shows, a
+//! program runs without one, or [`HOLD`] has passed. One that ends before that is told as opened and closed.
+//!
+//! **Closed means closed.** A session ends when logind says so, when its leader ends, or when its record goes. That
+//! logind cannot be heard for a while ends nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use secmon_protocol::{
+    facet::{Facet, Unavailable},
+    session::{Session, SessionKind, SessionSource},
+};
+
+use super::{
+    process::{Owner, Terminal},
+    search::Searches,
+    utmp::Sort,
+    view::{LogindNews, LogindSession, Past, UtmpLogin},
+};
+
+/// How long a session is held back for its terminal. Some round trips of the slowest link that people work over.
+pub(super) const HOLD: Duration = Duration::from_secs(1);
+/// How long the sessions stand when logind is not heard and nothing else tells of sessions: it restarts within
+/// a second, and the bus within a few.
+const GRACE: Duration = Duration::from_secs(15);
+/// How long what a log of logins says waits for the live sources to say the same.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Sessions that have ended and are remembered, so that a log of logins does not open them again.
+const RECENT: usize = 1024;
+/// Logins of the logs that wait for their end or for the live sources.
+const PAST: usize = 4096;
+
+/// What there is to tell.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Told {
+    /// All sessions, or why they cannot be seen.
+    Sessions(Facet<String, Session>),
+    /// Sessions may have opened and closed unseen, and why.
+    Missed(String),
+}
+
+/// What is known of logind.
+enum Logind {
+    /// It has not spoken yet.
+    Unheard,
+    /// It never did.
+    Absent(Unavailable),
+    /// Its sessions by id; and since when and why it is not heard.
+    Heard { sessions: BTreeMap<String, LogindSession>, lost: Option<Loss> },
+}
+
+struct Loss {
+    at: Instant,
+    why: Unavailable,
+    told: bool,
+}
+
+struct Held {
+    since: Instant,
+    session: Session,
+}
+
+/// See the module.
+pub(super) struct Merge {
+    logind: Logind,
+    /// None until it was looked at.
+    utmp: Option<Result<Vec<UtmpLogin>, Unavailable>>,
+    searches: Searches,
+    /// Keys of logins in utmp that were seen within a session of logind, with its id: they end with it, whichever
+    /// source hears of the end first.
+    bound: BTreeMap<String, String>,
+    /// Sessions of logind that were told under another key, before logind was heard of them.
+    aliases: BTreeMap<String, String>,
+    /// Not told yet, by key.
+    held: BTreeMap<String, Held>,
+    /// Further sources of sessions that live, by key.
+    named: BTreeMap<String, BTreeSet<SessionSource>>,
+    /// Logins of the logs without an end, and whether they belong to a session that lives.
+    open: BTreeMap<(SessionSource, String), Option<Past>>,
+    /// Logins of the logs with an end that nothing else has told of yet.
+    doubts: Vec<(Past, Instant)>,
+    /// Ids of logind's that came and went.
+    unseen: Vec<(String, Instant)>,
+    /// Newest last.
+    recent: VecDeque<(Session, BTreeSet<SessionSource>)>,
+    missed: Vec<String>,
+    told: Option<Facet<String, Session>>,
+}
+
+/// A session that there is.
+struct Candidate {
+    session: Session,
+    /// Whether more is about to be known of it.
+    waits: bool,
+    /// Whether a record of utmp is part of it.
+    in_utmp: bool,
+}
+
+impl Merge {
+    pub(super) fn new() -> Self {
+        Self {
+            logind: Logind::Unheard,
+            utmp: None,
+            searches: Searches::default(),
+            bound: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            held: BTreeMap::new(),
+            named: BTreeMap::new(),
+            open: BTreeMap::new(),
+            doubts: Vec::new(),
+            unseen: Vec::new(),
+            recent: VecDeque::new(),
+            missed: Vec::new(),
+            told: None,
+        }
+    }
+
+    /// What logind's reader tells.
+    pub(super) fn handle_logind(&mut self, news: LogindNews, now: Instant) {
+        match news {
+            LogindNews::Listed(listed) => {
+                let mut sessions: BTreeMap<_, _> = listed.into_iter().map(|s| (s.id.clone(), s)).collect();
+                if let Logind::Heard { sessions: before, .. } = &self.logind {
+                    for (id, session) in &mut sessions {
+                        session.closing |=
+                            before.get(id).is_some_and(|b| b.key() == session.key() && b.closing);
+                    }
+                }
+                for session in sessions.values() {
+                    self.searches.wants(session, now);
+                }
+                self.logind = Logind::Heard { sessions, lost: None };
+            }
+            LogindNews::Seen(mut session) => {
+                let Logind::Heard { sessions, .. } = &mut self.logind else { return };
+                let before = sessions.get(&session.id).filter(|b| b.key() == session.key());
+                let new = before.is_none();
+                session.closing |= before.is_some_and(|b| b.closing);
+                self.searches.wants(&session, now);
+                if new && session.is_login() {
+                    // It may be gone by the next poll, and is told all the same.
+                    self.held.insert(session.key(), Held { since: now, session: session.session() });
+                }
+                sessions.insert(session.id.clone(), session);
+            }
+            LogindNews::Removed(id) => {
+                if let Logind::Heard { sessions, .. } = &mut self.logind {
+                    sessions.remove(&id);
+                }
+            }
+            LogindNews::Unseen(id) => {
+                push_bounded(&mut self.unseen, (id, now + SETTLE), &mut self.missed);
+            }
+            LogindNews::Lost(why) => match &mut self.logind {
+                Logind::Heard { lost: Some(loss), .. } => loss.why = why,
+                Logind::Heard { lost, .. } => *lost = Some(Loss { at: now, why, told: false }),
+                other => *other = Logind::Absent(why),
+            },
+            LogindNews::Missed(why) => self.missed.push(why),
+        }
+    }
+
+    /// What utmp holds now, or why it cannot be read.
+    pub(super) fn handle_utmp(&mut self, look: Result<Vec<UtmpLogin>, Unavailable>) {
+        let mut look = look;
+        if let Ok(logins) = &mut look {
+            logins.sort_by_key(|l| l.login.since);
+            let keys: BTreeSet<_> = logins.iter().map(|l| l.login.key()).collect();
+            self.bound.retain(|key, _| keys.contains(key));
+        }
+        self.utmp = Some(look);
+    }
+
+    /// What a log of logins says.
+    pub(super) fn handle_past(&mut self, past: Past, now: Instant) {
+        let id = (past.source, past.id.clone());
+        if !past.ended {
+            if self.open.len() >= PAST {
+                self.open.pop_first();
+            }
+            self.open.insert(id, Some(past));
+        } else if self.open.remove(&id) != Some(None) {
+            push_bounded(&mut self.doubts, (past, now + SETTLE), &mut self.missed);
+        }
+    }
+
+    /// Process `pid` has ended, which leads a session.
+    pub(super) fn handle_end(&mut self, pid: u32) {
+        if let Logind::Heard { sessions, .. } = &mut self.logind {
+            for session in sessions.values_mut().filter(|s| s.leader == Some(pid)) {
+                session.closing = true;
+            }
+        }
+        if let Some(Ok(logins)) = &mut self.utmp {
+            logins.retain(|l| u32::try_from(l.login.pid) != Ok(pid));
+        }
+    }
+
+    /// A terminal was made: it may be one that is being looked for.
+    pub(super) fn handle_terminal_made(&mut self, now: Instant) {
+        self.searches.restart(now);
+    }
+
+    /// The sessions whose terminal is to be looked for now, by logind's id and leader. Each look is answered by
+    /// [`Merge::handle_terminal`].
+    pub(super) fn poll_searches(&mut self, now: Instant) -> Vec<(String, u32)> {
+        if let Logind::Heard { sessions, .. } = &self.logind {
+            self.searches.retain(|id| sessions.get(id).is_some_and(|s| !s.closing));
+        }
+        self.searches.due(now)
+    }
+
+    /// What the processes of a session say of its terminal.
+    pub(super) fn handle_terminal(&mut self, id: &str, terminal: Terminal) {
+        self.searches.found(id, terminal);
+    }
+
+    /// Whether there are sessions that may yet get a terminal which nobody tells of.
+    pub(super) fn lacks_terminals(&self) -> bool {
+        self.searches.lack()
+    }
+
+    /// The processes that lead the sessions that were told.
+    pub(super) fn leaders(&self) -> BTreeSet<u32> {
+        match &self.told {
+            Some(Facet::Ready(sessions)) => sessions.values().filter_map(|s| s.leader).collect(),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// When to poll again, if nothing comes before.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let held = self.held.values().map(|h| h.since + HOLD);
+        let doubts = self.doubts.iter().map(|(_, at)| *at);
+        let unseen = self.unseen.iter().map(|(_, at)| *at);
+        let lost = match &self.logind {
+            Logind::Heard { lost: Some(Loss { at, told: false, .. }), .. } => Some(*at + GRACE),
+            _ => None,
+        };
+        held.chain(doubts).chain(unseen).chain(lost).chain(self.searches.next()).min()
+    }
+
+    /// What there is to tell since the last time, in order.
+    pub(super) fn poll(&mut self, now: Instant) -> Vec<Told> {
+        let mut out = Vec::new();
+        match self.status(now) {
+            None => return out,
+            Some(Err(why)) => {
+                self.held.clear();
+                self.tell(Facet::Unavailable(why), &mut out);
+                return out;
+            }
+            Some(Ok(())) => {}
+        }
+        let before = match &self.told {
+            Some(Facet::Ready(sessions)) => Some(sessions.clone()),
+            _ => None,
+        };
+        let candidates = self.candidates();
+        let there: BTreeSet<String> = candidates.keys().cloned().collect();
+        let mut current = BTreeMap::new();
+        for (key, candidate) in candidates {
+            let known = before.as_ref().is_none_or(|before| before.contains_key(&key));
+            if !known && candidate.waits {
+                let session = candidate.session.clone();
+                let held = self.held.entry(key.clone()).or_insert(Held { since: now, session });
+                if now < held.since + HOLD {
+                    held.session = candidate.session;
+                    continue;
+                }
+            }
+            self.held.remove(&key);
+            current.insert(key, candidate.session);
+        }
+        let mut flashes: Vec<(String, Session)> = Vec::new();
+        self.held.retain(|key, held| {
+            let waits = there.contains(key);
+            if !waits {
+                flashes.push((key.clone(), held.session.clone()));
+            }
+            waits
+        });
+        let Some(before) = before else {
+            // What was there when the looking began was not opened just now.
+            self.name(&mut current);
+            self.tell(Facet::Ready(current), &mut out);
+            return out;
+        };
+        for (key, session) in before.iter().filter(|(key, _)| !current.contains_key(*key)) {
+            self.named.remove(key);
+            self.remember(session.clone());
+        }
+        for (_, session) in &flashes {
+            self.remember(session.clone());
+        }
+        self.name(&mut current);
+        for (key, session) in &mut current {
+            if let Some(known) = before.get(key) {
+                keep_known(session, known);
+            }
+        }
+        self.settle_past(&current, &mut flashes, now);
+        if !flashes.is_empty() {
+            let mut with = before;
+            with.extend(flashes);
+            self.tell(Facet::Ready(with), &mut out);
+        }
+        self.tell(Facet::Ready(current), &mut out);
+        out.extend(std::mem::take(&mut self.missed).into_iter().map(Told::Missed));
+        out
+    }
+
+    /// Whether sessions can be seen; nothing while it is not known yet.
+    fn status(&mut self, now: Instant) -> Option<Result<(), Unavailable>> {
+        let utmp = self.utmp.as_ref()?;
+        let why = match &mut self.logind {
+            Logind::Unheard => return None,
+            Logind::Heard { lost: None, .. } => return Some(Ok(())),
+            Logind::Heard { lost: Some(loss), .. } if now < loss.at + GRACE => return Some(Ok(())),
+            Logind::Heard { lost: Some(loss), .. } => {
+                if !loss.told {
+                    loss.told = true;
+                    if utmp.is_ok() {
+                        self.missed.push(format!(
+                            "{}: logins without a terminal are not seen until it is back",
+                            loss.why.reason
+                        ));
+                    }
+                }
+                &loss.why
+            }
+            Logind::Absent(why) => why,
+        };
+        Some(match utmp {
+            Ok(_) => Ok(()),
+            Err(no_utmp) => Err(Unavailable {
+                reason: format!("{}; {}", why.reason, no_utmp.reason),
+                remedy: why.remedy.clone(),
+            }),
+        })
+    }
+
+    /// The sessions that there are, by key.
+    fn candidates(&mut self) -> BTreeMap<String, Candidate> {
+        let mut found: BTreeMap<String, Candidate> = BTreeMap::new();
+        let mut by_id: BTreeMap<&str, String> = BTreeMap::new();
+        let none = BTreeMap::new();
+        let (sessions, heard) = match &self.logind {
+            Logind::Heard { sessions, lost } => (sessions, lost.is_none()),
+            _ => (&none, false),
+        };
+        self.aliases.retain(|key, _| sessions.values().any(|s| s.key() == *key));
+        for session in sessions.values().filter(|s| s.is_login() && !s.closing) {
+            let key = self.aliases.get(&session.key()).cloned().unwrap_or_else(|| session.key());
+            let mut candidate = Candidate { session: session.session(), waits: false, in_utmp: false };
+            if session.may_get_a_terminal() {
+                match self.searches.terminal(&session.id) {
+                    Some(Terminal::Is(tty)) => candidate.sits_at(tty),
+                    Some(Terminal::None) => {}
+                    Some(Terminal::NotYet) | None => candidate.waits = session.leader.is_some(),
+                }
+            }
+            by_id.insert(&session.id, key.clone());
+            found.insert(key, candidate);
+        }
+        let logins = self.utmp.as_ref().and_then(|utmp| utmp.as_ref().ok());
+        for UtmpLogin { login, owner } in logins.into_iter().flatten() {
+            let utmp_key = login.key();
+            let owned = match owner {
+                Owner::Session(id) => Some(id.as_str()),
+                Owner::Nobody | Owner::Unknown => None,
+            };
+            let by_terminal = || {
+                let sits =
+                    |c: &Candidate| c.session.tty.as_deref() == login.tty() && c.session.user == login.user;
+                let of_logind = |key: &String| by_id.values().any(|k| k == key);
+                let id = |key: &String| by_id.iter().find(|(_, k)| *k == key).map(|(id, _)| *id);
+                login.tty()?;
+                found.iter().find(|(key, c)| of_logind(key) && sits(c)).and_then(|(key, _)| id(key))
+            };
+            let joined = match login.sort {
+                Sort::Roaming => None,
+                _ => owned.filter(|id| by_id.contains_key(id)).or_else(by_terminal),
+            };
+            if let Some(id) = joined {
+                let key = by_id[id].clone();
+                let mut candidate = found.remove(&key);
+                let told = matches!(&self.told, Some(Facet::Ready(told)) if told.contains_key(&utmp_key));
+                let key = if told && login.sort == Sort::Login && key != utmp_key {
+                    // It was told before logind was heard of it.
+                    self.held.remove(&key);
+                    self.aliases.insert(sessions[id].key(), utmp_key.clone());
+                    by_id.insert(id, utmp_key.clone());
+                    utmp_key.clone()
+                } else {
+                    key
+                };
+                self.held.remove(&utmp_key);
+                self.bound.insert(utmp_key, id.to_owned());
+                if let Some(candidate) = &mut candidate
+                    && login.sort == Sort::Login
+                {
+                    candidate.join(login);
+                }
+                found.extend(candidate.map(|candidate| (key, candidate)));
+                continue;
+            }
+            // Its session of logind has ended, and it with it.
+            if login.sort == Sort::Window || self.bound.contains_key(&utmp_key) {
+                continue;
+            }
+            let waits = heard && owned.is_some_and(|id| !sessions.contains_key(id));
+            found.insert(utmp_key, Candidate { session: login.session(), waits, in_utmp: true });
+        }
+        found
+    }
+
+    /// Adds the logs that hold a session to its sources.
+    fn name(&mut self, current: &mut BTreeMap<String, Session>) {
+        for ((source, _), past) in &mut self.open {
+            let Some(open) = past else { continue };
+            let same = current.iter().find(|(key, session)| {
+                open.is(session) && !self.named.get(*key).is_some_and(|named| named.contains(source))
+            });
+            if let Some((key, _)) = same {
+                self.named.entry(key.clone()).or_default().insert(*source);
+                *past = None;
+            } else if current.values().any(|session| open.is_within(session)) {
+                *past = None;
+            }
+        }
+        self.named.retain(|key, _| current.contains_key(key));
+        for (key, sources) in &self.named {
+            if let Some(session) = current.get_mut(key) {
+                // wtmp says the same as utmp, by the same hand.
+                session.sources.extend(sources.iter().filter(|s| **s != SessionSource::Wtmp));
+            }
+        }
+    }
+
+    /// Finds the logins of the logs that nothing else has told of.
+    fn settle_past(
+        &mut self,
+        current: &BTreeMap<String, Session>,
+        flashes: &mut Vec<(String, Session)>,
+        now: Instant,
+    ) {
+        let recent = &mut self.recent;
+        let named = &self.named;
+        let (held, unseen) = (&self.held, &mut self.unseen);
+        self.doubts.retain(|(past, by)| {
+            if let Some((_, seen)) =
+                recent.iter_mut().find(|(s, seen)| past.is(s) && !seen.contains(&past.source))
+            {
+                seen.insert(past.source);
+                return false;
+            }
+            let lives = |key: &String, session: &Session| {
+                past.is(session) && !named.get(key).is_some_and(|named| named.contains(&past.source))
+            };
+            if now < *by
+                || current.iter().any(|(key, session)| lives(key, session))
+                || held.iter().any(|(key, held)| lives(key, &held.session))
+            {
+                // Its end is yet to be heard from the others.
+                return now < *by;
+            }
+            flashes.push((format!("{}:{}", past.source.as_str(), past.id), past.session()));
+            // logind told of one that it could not describe: this one, as far as anybody can know.
+            unseen.pop();
+            false
+        });
+        let missed = &mut self.missed;
+        self.unseen.retain(|(id, by)| {
+            if now >= *by {
+                missed.push(format!("session {id} of systemd-logind ended before it could be asked about"));
+            }
+            now < *by
+        });
+    }
+
+    fn remember(&mut self, session: Session) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((session, BTreeSet::new()));
+    }
+
+    fn tell(&mut self, facet: Facet<String, Session>, out: &mut Vec<Told>) {
+        if self.told.as_ref() != Some(&facet) {
+            self.told = Some(facet.clone());
+            out.push(Told::Sessions(facet));
+        }
+    }
+}
+
+impl Candidate {
+    fn sits_at(&mut self, tty: &str) {
+        self.session.tty = Some(tty.to_owned());
+        if self.session.kind == SessionKind::Background {
+            self.session.kind = SessionKind::Interactive;
+        }
+    }
+
+    /// Takes in what utmp says of the same login; a record of another terminal adds nothing.
+    fn join(&mut self, login: &super::utmp::Login) {
+        if self.in_utmp
+            || self.session.tty.as_deref().is_some_and(|tty| login.tty().is_some_and(|t| t != tty))
+        {
+            return;
+        }
+        if let Some(tty) = login.tty() {
+            self.sits_at(tty);
+        }
+        if self.session.remote.is_none() {
+            self.session.remote.clone_from(&login.remote);
+        }
+        self.session.sources.insert(SessionSource::Utmp);
+        self.in_utmp = true;
+        self.waits = false;
+    }
+}
+
+/// What was known of a session stays known while it lives: at a logout utmp's record goes first, and what it said
+/// belongs to the end as well.
+fn keep_known(session: &mut Session, known: &Session) {
+    session.sources.extend(&known.sources);
+    session.remote = session.remote.take().or_else(|| known.remote.clone());
+    if session.tty.is_none() && known.tty.is_some() {
+        session.tty.clone_from(&known.tty);
+        session.kind = known.kind;
+    }
+}
+
+fn push_bounded<T>(list: &mut Vec<T>, item: T, missed: &mut Vec<String>) {
+    if list.len() < PAST {
+        list.push(item);
+    } else if missed.is_empty() {
+        missed.push(format!("more than {PAST} sessions ended at the same time; some are not reported"));
+    }
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! When to look for the terminal of a session that logind knows none of. Pure.
+//!
+//! sshd asks for a terminal some round trips after it told logind of the session, and tells nobody but utmp. Where
+//! there is no utmp the session's processes are looked at: at once, and again after ever longer waits, some
+//! three seconds in all. A terminal that is made later starts it anew.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{process::Terminal, view::LogindSession};
+
+/// The wait after the first look; each next is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+/// Looks at one session before it is let be.
+const LOOKS: u32 = 10;
+/// Sessions without a terminal for which a new one starts the search anew. Where there are more, they are those of
+/// a program that runs commands on many machines.
+const RESTARTED: usize = 64;
+
+/// The searches, by logind's id.
+#[derive(Debug, Default)]
+pub(super) struct Searches(BTreeMap<String, Search>);
+
+#[derive(Debug)]
+struct Search {
+    leader: u32,
+    since: Instant,
+    looks: u32,
+    found: Terminal,
+}
+
+impl Search {
+    fn due(&self) -> Option<Instant> {
+        let goes_on = self.looks < LOOKS && self.found == Terminal::NotYet;
+        goes_on.then(|| self.since + FIRST_WAIT * (2_u32.pow(self.looks) - 1))
+    }
+}
+
+impl Searches {
+    /// Begins to look for the terminal of `session`, if it needs that.
+    pub(super) fn wants(&mut self, session: &LogindSession, now: Instant) {
+        let leader = session.leader.filter(|_| session.may_get_a_terminal() && session.is_login());
+        match leader {
+            Some(leader) => {
+                let search = Search { leader, since: now, looks: 0, found: Terminal::NotYet };
+                self.0.entry(session.id.clone()).or_insert(search);
+            }
+            None => drop(self.0.remove(&session.id)),
+        }
+    }
+
+    /// Lets go of the sessions that are gone.
+    pub(super) fn retain(&mut self, lives: impl Fn(&str) -> bool) {
+        self.0.retain(|id, _| lives(id));
+    }
+
+    /// Starts anew for the sessions that have none.
+    pub(super) fn restart(&mut self, now: Instant) {
+        let mut without: Vec<_> =
+            self.0.values_mut().filter(|s| !matches!(s.found, Terminal::Is(_))).collect();
+        if without.len() <= RESTARTED {
+            for search in &mut without {
+                (search.since, search.looks, search.found) = (now, 0, Terminal::NotYet);
+            }
+        }
+    }
+
+    /// The sessions to look at now, with their leaders.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<(String, u32)> {
+        let due = self.0.iter_mut().filter(|(_, search)| search.due().is_some_and(|at| at <= now));
+        due.map(|(id, search)| {
+            search.looks += 1;
+            (id.clone(), search.leader)
+        })
+        .collect()
+    }
+
+    /// What a look found.
+    pub(super) fn found(&mut self, id: &str, terminal: Terminal) {
+        if let Some(search) = self.0.get_mut(id) {
+            search.found = terminal;
+        }
+    }
+
+    /// What is known of the terminal of session `id`; none of a session that is not searched.
+    pub(super) fn terminal(&self, id: &str) -> Option<&Terminal> {
+        self.0.get(id).map(|search| &search.found)
+    }
+
+    /// Whether any session has none, and a new terminal would start the search anew.
+    pub(super) fn lack(&self) -> bool {
+        let lack = self.0.values().filter(|s| !matches!(s.found, Terminal::Is(_))).count();
+        (1..=RESTARTED).contains(&lack)
+    }
+
+    /// When the next look is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.values().filter_map(Search::due).min()
+    }
+}
