@@ -51,7 +51,7 @@ enum Role {
     #[cfg(feature = "client")]
     #[command(flatten)]
     Client(secmon_client::cli::Command),
-    /// Show what secmon makes of an auth log, each line by itself
+    /// Show what secmon makes of an auth log
     #[cfg(all(feature = "node", feature = "client"))]
     Parse(parse::ParseArgs),
 }

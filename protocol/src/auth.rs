@@ -14,7 +14,7 @@ use crate::time::UnixNanos;
 pub struct AuthEvent {
     /// When it was logged.
     pub time: UnixNanos,
-    /// The program that wrote the line: `sshd`, `sudo`, `su`.
+    /// The program that wrote the line: `sshd`, `sudo`, `useradd`.
     pub program: String,
     /// Its process.
     pub pid: Option<u32>,
@@ -26,9 +26,11 @@ pub struct AuthEvent {
     pub user: Option<String>,
     /// Who they became, or wanted to (`sudo`, `su`), or whose account was changed.
     pub target_user: Option<String>,
+    /// The group that was made, changed or removed, or whose member was.
+    pub group: Option<String>,
     /// Where they came from.
     pub source: Option<Source>,
-    /// sshd's authentication method: `password`, `publickey`, `keyboard-interactive/pam`.
+    /// sshd's or dropbear's authentication method: `password`, `publickey`, `keyboard-interactive/pam`.
     pub method: Option<String>,
     /// The key's type and fingerprint, `ED25519 SHA256:…`.
     pub fingerprint: Option<String>,
@@ -64,6 +66,7 @@ impl AuthEvent {
             outcome: action.outcome(),
             user: None,
             target_user: None,
+            group: None,
             source: None,
             method: None,
             fingerprint: None,
@@ -101,7 +104,7 @@ pub enum SourceHost {
 /// What an auth event is about. Numbers are frozen; the words are the ends of `secmon.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AuthAction {
-    /// `auth.accepted`: sshd or login let somebody in.
+    /// `auth.accepted`: sshd, dropbear or login let somebody in.
     Accepted,
     /// `auth.failed`: one attempt failed.
     Failed,
@@ -121,7 +124,7 @@ pub enum AuthAction {
     Su,
     /// `auth.su_failed`: that failed.
     SuFailed,
-    /// `auth.account_changed`: an account or group was made, changed or removed.
+    /// `auth.account_changed`: an account or group was made, changed or removed, or that was refused.
     AccountChanged,
     /// `auth.probe`: a connection that did not speak the protocol, or never logged in.
     Probe,

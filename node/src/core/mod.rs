@@ -61,6 +61,9 @@ impl NodeCore {
             Observation::WgPeers(facet) => self.facet(FacetId::WG_PEERS, RawFacet::encode(&facet), now),
             Observation::AuthLog(facet) => self.facet(FacetId::AUTH_LOG, RawFacet::encode(&facet), now),
             Observation::Auth(event) => self.append(Envelope::auth(&event), now),
+            // The auth log tells of the same attempt, and more.
+            Observation::BadLogin(_) if matches!(self.seen.facet(FacetId::AUTH_LOG), RawFacet::Ready(_)) => {}
+            Observation::BadLogin(event) => self.append(Envelope::auth(&event), now),
             Observation::AuthMissed(reason) => {
                 let lost = self.outbox.lose(&reason, now);
                 self.mend(lost.state_broken, now);
@@ -304,6 +307,21 @@ mod tests {
             sources: Default::default(),
         };
         (0..count).map(|i| (format!("utmp:{i}"), session(i))).collect()
+    }
+
+    #[test]
+    fn a_failed_login_of_btmp_counts_only_where_no_auth_log_is_read() {
+        let bad = || match auth("bad") {
+            Observation::Auth(event) => Observation::BadLogin(event),
+            other => other,
+        };
+        let mut core = NodeCore::new(Epoch(1), 1 << 20);
+        core.observe(Observation::AuthLog(Facet::unavailable("none", "")), NOW);
+        core.observe(bad(), NOW);
+        assert_eq!(kinds(&core), [RecordKind::AUTH]);
+        core.observe(Observation::AuthLog(Facet::Ready(BTreeMap::new())), NOW);
+        core.observe(bad(), NOW);
+        assert_eq!(kinds(&core), [RecordKind::AUTH]);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum Observation {
     AuthLog(Facet<String, AuthLogSource>),
     /// One event of the auth log.
     Auth(Box<AuthEvent>),
+    /// A login that failed, of a log that says less than the auth log; it counts only where no auth log is read.
+    BadLogin(Box<AuthEvent>),
     /// Events of the auth log may have gone unseen, and why.
     AuthMissed(String),
 }

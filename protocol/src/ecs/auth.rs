@@ -17,6 +17,7 @@ pub(super) fn render(out: &mut Doc, e: &AuthEvent) {
     out.option("process.pid", e.pid);
     out.option("user.name", e.user.as_deref());
     out.option("user.target.name", e.target_user.as_deref());
+    out.option("group.name", e.group.as_deref());
     if let Some(source) = &e.source {
         match &source.host {
             SourceHost::Ip(ip) => source_ip(out, *ip),
@@ -35,6 +36,7 @@ pub(super) fn render(out: &mut Doc, e: &AuthEvent) {
     out.option("secmon.pam.service", e.service.as_deref());
     if matches!(e.action, AuthAction::Sudo | AuthAction::SudoDenied) {
         out.option("secmon.sudo.command", e.command.as_deref());
+        out.set("secmon.sudo.program", &*e.program);
     } else {
         out.option("process.command_line", e.command.as_deref());
     }

@@ -107,6 +107,7 @@ pub(crate) fn auth_event() -> AuthEvent {
         outcome: Outcome::Success,
         user: Some("alice".into()),
         target_user: Some("root".into()),
+        group: Some("adm".into()),
         source: Some(Source {
             host: SourceHost::Ip([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()),
             port: Some(50_022),

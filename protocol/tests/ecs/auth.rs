@@ -98,7 +98,8 @@ fn sudo_has_its_command_its_place_and_both_users() {
             "process": { "name": "sudo", "pid": 812 },
             "user": { "name": "alice", "target": { "name": "root" } },
             "secmon": {
-                "tty": "pts/1", "cwd": "/home/alice", "sudo": { "command": "/usr/bin/id -u" },
+                "tty": "pts/1", "cwd": "/home/alice",
+                "sudo": { "command": "/usr/bin/id -u", "program": "sudo" },
             },
         })
     };
@@ -134,6 +135,24 @@ fn a_line_that_says_little_is_an_event_with_little_in_it() {
     let event = AuthEvent { pid: None, ..event("sshd", AuthAction::Probe, "") };
     let rest = json!({ "event": { "outcome": "unknown" }, "process": { "name": "sshd" } });
     assert_eq!(auth(&event), of_node(0, "auth.probe", "network", &["connection", "denied"], rest));
+}
+
+#[test]
+fn a_changed_account_names_the_account_and_the_group() {
+    let event = AuthEvent {
+        user: Some("root".into()),
+        target_user: Some("alice".into()),
+        group: Some("adm".into()),
+        ..event("gpasswd", AuthAction::AccountChanged, "user alice added by root to group adm")
+    };
+    let rest = json!({
+        "event": { "outcome": "success" },
+        "message": "user alice added by root to group adm",
+        "process": { "name": "gpasswd", "pid": 812 },
+        "user": { "name": "root", "target": { "name": "alice" } },
+        "group": { "name": "adm" },
+    });
+    assert_eq!(auth(&event), of_node(0, "auth.account_changed", "iam", &["change"], rest));
 }
 
 #[test]

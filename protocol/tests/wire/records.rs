@@ -68,7 +68,7 @@ pub(crate) fn auth_event() -> BoxedStrategy<AuthEvent> {
     let source = (host, any::<Option<u16>>()).prop_map(|(host, port)| Source { host, port });
     let numbers = (time(), any::<Option<u32>>(), action, outcome, any::<u32>());
     let rest = (option::of(source), any::<bool>(), any::<Option<bool>>(), text(), text());
-    (numbers, rest, vec(maybe_text(), 9))
+    (numbers, rest, vec(maybe_text(), 10))
         .prop_map(|(numbers, rest, mut texts)| {
             let (time, pid, action, outcome, count) = numbers;
             let (source, preauth, trusted, program, message) = rest;
@@ -81,6 +81,7 @@ pub(crate) fn auth_event() -> BoxedStrategy<AuthEvent> {
                 outcome,
                 user: next(),
                 target_user: next(),
+                group: next(),
                 source,
                 method: next(),
                 fingerprint: next(),

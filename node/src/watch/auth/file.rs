@@ -12,11 +12,11 @@ use std::{
 use futures::{FutureExt, StreamExt};
 use inotify::{EventStream, Inotify, WatchMask};
 use jiff::{Timestamp, tz::TimeZone};
-use secmon_protocol::{auth::AuthEvent, facet::Unavailable};
+use secmon_protocol::facet::Unavailable;
 
 use super::{
     Closed, Report,
-    parse::{Context, Parsed, parse_line},
+    parse::{Context, Heard, Parsed, parse_line},
     tail::{GONE_AFTER, Tail},
 };
 
@@ -70,18 +70,18 @@ impl Files {
     }
 
     /// Reads all there is, chunk by chunk, and reports the events in it.
-    pub(super) async fn read(&mut self, report: &Report) -> Result<(), Closed> {
+    pub(super) async fn read(&mut self, report: &mut Report) -> Result<(), Closed> {
         let mut watches = self.events.watches();
         for tail in &mut self.tails {
             loop {
                 let context = Context::new(Timestamp::now(), TimeZone::system());
-                let mut found: Vec<Box<AuthEvent>> = Vec::new();
+                let mut found: Vec<Heard> = Vec::new();
                 let more = tail.read(&mut watches, |line| match parse_line(line, &context) {
-                    Parsed::Event(event) => found.push(event),
+                    Parsed::Event(heard) => found.push(heard),
                     Parsed::Known | Parsed::Unknown => {}
                 });
-                for event in found {
-                    report.event(event).await?;
+                for heard in found {
+                    report.line(heard).await?;
                 }
                 if !more {
                     break;
@@ -89,7 +89,7 @@ impl Files {
                 tokio::task::yield_now().await;
             }
         }
-        Ok(())
+        report.pause().await
     }
 
     /// Waits until something may have happened to one of the files, but no longer than `recheck`, and

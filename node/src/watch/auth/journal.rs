@@ -11,7 +11,7 @@ use std::{
 };
 
 use jiff::{Timestamp, tz::TimeZone};
-use secmon_protocol::{auth::AuthEvent, facet::Unavailable, limits::MAX_FIELD};
+use secmon_protocol::{facet::Unavailable, limits::MAX_FIELD};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::Command,
@@ -20,8 +20,9 @@ use tokio::{
 
 use super::{
     Closed, JOURNALD, Report,
+    join::HOLD,
     lines::Lines,
-    parse::{Context, Parsed, parse_journal},
+    parse::{Context, Heard, Parsed, parse_journal},
 };
 
 /// Longest entry that is read. JSON can make six bytes of one, and an array of bytes four.
@@ -205,6 +206,7 @@ impl Journal {
                     ready = true;
                     report.ready(JOURNALD).await?;
                 }
+                () = tokio::time::sleep(HOLD), if report.join.holds() => report.pause().await?,
                 _ = look.tick() => if let Err(why) = self.check() {
                     return Ok(Ended::Gone(why));
                 },
@@ -221,28 +223,28 @@ impl Journal {
     }
 
     /// Reports the events of a chunk; only then the position moves past them.
-    async fn entries(&mut self, lines: &mut Lines, chunk: &[u8], report: &Report) -> Result<(), Closed> {
+    async fn entries(&mut self, lines: &mut Lines, chunk: &[u8], report: &mut Report) -> Result<(), Closed> {
         let context = Context::new(Timestamp::now(), TimeZone::system());
-        let mut found: Vec<(Option<Box<AuthEvent>>, Option<String>)> = Vec::new();
+        let mut found: Vec<(Option<Heard>, Option<String>)> = Vec::new();
         lines.push(chunk, |line| {
             if line.len() > MAX_ENTRY {
                 tracing::debug!(limit = MAX_ENTRY, "journal entry too long");
                 return;
             }
             match parse_journal(line, &context) {
-                (Parsed::Event(event), cursor) => found.push((Some(event), cursor)),
+                (Parsed::Event(heard), cursor) => found.push((Some(heard), cursor)),
                 (_, cursor) => found.push((None, cursor)),
             }
         });
-        for (event, cursor) in found {
-            if let Some(event) = event {
-                report.event(event).await?;
+        for (heard, cursor) in found {
+            if let Some(heard) = heard {
+                report.line(heard).await?;
             }
             if let Some(cursor) = cursor {
                 self.position = Position::After(cursor);
             }
         }
-        Ok(())
+        report.pause().await
     }
 }
 

@@ -4,6 +4,7 @@
 //! chooses between them and moves from one to the other.
 
 mod file;
+pub mod join;
 mod journal;
 mod lines;
 pub mod parse;
@@ -18,9 +19,15 @@ use secmon_protocol::{
     facet::{Facet, Unavailable},
 };
 use serde::Deserialize;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::{file::Files, journal::Journal};
+use self::{
+    file::Files,
+    join::{HOLD, Joiner},
+    journal::Journal,
+    parse::Heard,
+};
 use super::{Observation, Observations};
 
 /// How often a source that may have come, gone or become readable is looked at, beside what inotify says:
@@ -84,7 +91,7 @@ async fn watch_sources(
     out: Observations,
     cancel: CancellationToken,
 ) {
-    let mut report = Report { out, journald: None, last: None };
+    let mut report = Report::new(out);
     let run = async {
         match choice {
             AuthSourceChoice::Off => {
@@ -115,11 +122,46 @@ struct Report {
     /// Whether the last source that was read was journald.
     journald: Option<bool>,
     last: Option<Facet<String, AuthLogSource>>,
+    /// Makes one event of the lines of one attempt.
+    join: Joiner<()>,
+    /// When the last line came.
+    heard: Instant,
 }
 
 impl Report {
-    async fn event(&self, event: Box<AuthEvent>) -> Result<(), Closed> {
-        self.out.send(Observation::Auth(event)).await.map_err(|_| Closed)
+    fn new(out: Observations) -> Self {
+        Self { out, journald: None, last: None, join: Joiner::default(), heard: Instant::now() }
+    }
+
+    /// Takes a line that says something, and reports the events that are known with it.
+    async fn line(&mut self, heard: Heard) -> Result<(), Closed> {
+        let mut events = Vec::new();
+        self.join.take(heard, (), |event, ()| events.push(event));
+        self.heard = Instant::now();
+        self.events(events).await
+    }
+
+    /// There is no further line at the moment: reports what would hardly go on in one, and what has waited
+    /// for one for long enough.
+    async fn pause(&mut self) -> Result<(), Closed> {
+        let mut events = Vec::new();
+        match self.heard.elapsed() < HOLD {
+            true => self.join.pause(|event, ()| events.push(event)),
+            false => self.join.settle(|event, ()| events.push(event)),
+        }
+        self.events(events).await
+    }
+
+    /// How long to wait for the next line at most before [`Self::pause`] is called again.
+    fn patience(&self, usual: Duration) -> Duration {
+        if self.join.holds() { usual.min(HOLD) } else { usual }
+    }
+
+    async fn events(&mut self, events: impl IntoIterator<Item = Box<AuthEvent>>) -> Result<(), Closed> {
+        for event in events {
+            self.out.send(Observation::Auth(event)).await.map_err(|_| Closed)?;
+        }
+        Ok(())
     }
 
     async fn facet(&mut self, facet: Facet<String, AuthLogSource>) -> Result<(), Closed> {
@@ -129,6 +171,9 @@ impl Report {
         if let Facet::Unavailable(why) = &facet {
             tracing::warn!(reason = %why.reason.escape_debug(), "auth log unavailable");
         }
+        let mut events = Vec::new();
+        self.join.settle(|event, ()| events.push(event));
+        self.events(events).await?;
         self.last = Some(facet.clone());
         self.out.send(Observation::AuthLog(facet)).await.map_err(|_| Closed)
     }
@@ -169,7 +214,7 @@ async fn only_files(sources: &Sources, report: &mut Report) -> Result<Never, Clo
                     Some(source) => report.ready(&source).await?,
                     None => report.facet(Facet::Unavailable(files.problem())).await?,
                 }
-                files.changed(sources.recheck).await;
+                files.changed(report.patience(sources.recheck)).await;
             },
             Err(error) => {
                 report.facet(Facet::Unavailable(no_inotify(&error))).await?;
@@ -202,12 +247,12 @@ async fn whatever_works(sources: &Sources, report: &mut Report) -> Result<Never,
         following.read(report).await?;
         if following.followed().is_none() {
             report.facet(Facet::Unavailable(both(&no_journal, &following.problem()))).await?;
-            following.changed(sources.recheck).await;
+            following.changed(report.patience(sources.recheck)).await;
             continue;
         }
         while let Some(source) = following.followed() {
             report.ready(&source).await?;
-            following.changed(sources.recheck).await;
+            following.changed(report.patience(sources.recheck)).await;
             following.read(report).await?;
         }
         files = None;

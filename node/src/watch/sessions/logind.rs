@@ -86,9 +86,8 @@ pub(super) async fn watch(out: mpsc::Sender<LogindNews>) {
                     Err(Stop::Closed) => return,
                     Err(Stop::Bus(error)) => {
                         warn!(%error, "the system bus is gone; connecting again");
-                        if session.owner.is_some() || session.before {
-                            (before, wait) = (true, RETRY.0);
-                        }
+                        before = session.owner.is_some() || session.before;
+                        wait = RETRY.0;
                     }
                 }
                 let why = Unavailable {
@@ -155,15 +154,15 @@ struct Heard<'a> {
     out: &'a mpsc::Sender<LogindNews>,
     /// logind's unique name on this bus, while it has one.
     owner: Option<String>,
-    /// Whether logind was heard on an earlier connection.
+    /// Whether logind was heard on an earlier connection, and has not been since.
     before: bool,
 }
 
 /// A session whose description is awaited.
 #[derive(Default)]
 struct Awaited {
-    /// logind said that it is new; its id.
-    new: Option<String>,
+    /// logind said that it is new.
+    new: bool,
     /// logind has said meanwhile that it is gone; its id.
     removed: Option<String>,
     /// It has changed again meanwhile.
@@ -189,11 +188,6 @@ impl Heard<'_> {
         }
         if self.owner.is_some() {
             self.list(connection).await?;
-            if self.before {
-                let why = "the system bus was away; a session without a record in wtmp that opened and closed \
-                           meanwhile is not reported";
-                self.tell(LogindNews::Missed(why.to_owned())).await?;
-            }
         }
         let mut awaited: BTreeMap<String, Awaited> = BTreeMap::new();
         let mut answers = FuturesUnordered::new();
@@ -215,12 +209,12 @@ impl Heard<'_> {
                                 self.tell(LogindNews::Lost(no_logind())).await?;
                             }
                         }
-                        Some(Signal::New(id, path)) if awaited.len() < AWAITED => {
+                        Some(Signal::New(path)) if awaited.len() < AWAITED => {
                             let entry = awaited.entry(path.to_string());
                             if matches!(entry, std::collections::btree_map::Entry::Vacant(_)) {
                                 answers.push(self.describe(connection, path));
                             }
-                            entry.or_default().new = Some(id);
+                            entry.or_default().new = true;
                         }
                         Some(Signal::Changed(path)) if awaited.len() < AWAITED => {
                             match awaited.get_mut(path.as_str()) {
@@ -231,7 +225,7 @@ impl Heard<'_> {
                                 }
                             }
                         }
-                        Some(Signal::New(..) | Signal::Changed(_)) => {
+                        Some(Signal::New(_) | Signal::Changed(_)) => {
                             warn!("more sessions come than logind answers about; asking for the list");
                             awaited.clear();
                             answers.clear();
@@ -259,8 +253,8 @@ impl Heard<'_> {
                         }
                         Err(error) => {
                             debug!(path = path.as_str(), %error, "a session went before it was described");
-                            if let Some(id) = state.new {
-                                self.tell(LogindNews::Unseen(id)).await?;
+                            if state.new {
+                                self.tell(LogindNews::Unseen).await?;
                             } else if let Some(id) = state.removed {
                                 self.tell(LogindNews::Removed(id)).await?;
                             }
@@ -286,8 +280,8 @@ impl Heard<'_> {
             }
             _ if Some(sender) != self.owner.as_deref() => None,
             (MANAGER, "SessionNew") => {
-                let (id, path): (String, OwnedObjectPath) = body.deserialize().ok()?;
-                Some(Signal::New(id, path))
+                let (_id, path): (&str, OwnedObjectPath) = body.deserialize().ok()?;
+                Some(Signal::New(path))
             }
             (MANAGER, "SessionRemoved") => {
                 let (id, path): (String, OwnedObjectPath) = body.deserialize().ok()?;
@@ -308,7 +302,7 @@ impl Heard<'_> {
     }
 
     /// Asks for the list, describes each, and tells them all.
-    async fn list(&self, connection: &Connection) -> Result<(), Stop> {
+    async fn list(&mut self, connection: &Connection) -> Result<(), Stop> {
         let Some(owner) = self.owner.as_deref() else { return Ok(()) };
         let reply =
             connection.call_method(Some(owner), MANAGER_PATH, Some(MANAGER), "ListSessions", &()).await;
@@ -330,7 +324,12 @@ impl Heard<'_> {
             .collect::<Vec<_>>()
             .await;
         debug!(count, described = sessions.len(), "logind listed its sessions");
-        Ok(self.tell(LogindNews::Listed(sessions)).await?)
+        self.tell(LogindNews::Listed(sessions)).await?;
+        if std::mem::take(&mut self.before) {
+            let why = "the system bus was away; a login without a terminal that came and went meanwhile is not reported";
+            self.tell(LogindNews::Missed(why.to_owned())).await?;
+        }
+        Ok(())
     }
 
     fn describe(
@@ -363,7 +362,7 @@ impl Heard<'_> {
 enum Signal {
     /// logind has this name on the bus now.
     Owner(Option<String>),
-    New(String, OwnedObjectPath),
+    New(OwnedObjectPath),
     Removed(String, OwnedObjectPath),
     Changed(OwnedObjectPath),
 }
@@ -386,7 +385,8 @@ fn rules() -> zbus::Result<Vec<MatchRule<'static>>> {
 fn no_logind() -> Unavailable {
     Unavailable {
         reason: "systemd-logind does not run".to_owned(),
-        remedy: "see `systemctl status systemd-logind`".to_owned(),
+        remedy: "run `systemctl restart systemd-logind`, which does not come back by itself after dbus was restarted"
+            .to_owned(),
     }
 }
 

@@ -93,8 +93,8 @@ pub(super) struct Merge {
     open: BTreeMap<(SessionSource, String), Option<Past>>,
     /// Logins of the logs with an end that nothing else has told of yet.
     doubts: Vec<(Past, Instant)>,
-    /// Ids of logind's that came and went.
-    unseen: Vec<(String, Instant)>,
+    /// For each session that logind announced and had forgotten when it was asked: until when a log may tell of it.
+    unseen: Vec<Instant>,
     /// Newest last.
     recent: VecDeque<(Session, BTreeSet<SessionSource>)>,
     missed: Vec<String>,
@@ -162,9 +162,7 @@ impl Merge {
                     sessions.remove(&id);
                 }
             }
-            LogindNews::Unseen(id) => {
-                push_bounded(&mut self.unseen, (id, now + SETTLE), &mut self.missed);
-            }
+            LogindNews::Unseen => push_bounded(&mut self.unseen, now + SETTLE, &mut self.missed),
             LogindNews::Lost(why) => match &mut self.logind {
                 Logind::Heard { lost: Some(loss), .. } => loss.why = why,
                 Logind::Heard { lost, .. } => *lost = Some(Loss { at: now, why, told: false }),
@@ -246,7 +244,7 @@ impl Merge {
     pub(super) fn next(&self) -> Option<Instant> {
         let held = self.held.values().map(|h| h.since + HOLD);
         let doubts = self.doubts.iter().map(|(_, at)| *at);
-        let unseen = self.unseen.iter().map(|(_, at)| *at);
+        let unseen = self.unseen.iter().copied();
         let lost = match &self.logind {
             Logind::Heard { lost: Some(Loss { at, told: false, .. }), .. } => Some(*at + GRACE),
             _ => None,
@@ -485,9 +483,13 @@ impl Merge {
             false
         });
         let missed = &mut self.missed;
-        self.unseen.retain(|(id, by)| {
+        self.unseen.retain(|by| {
             if now >= *by {
-                missed.push(format!("session {id} of systemd-logind ended before it could be asked about"));
+                missed.push(
+                    "a session came and went before systemd-logind could be asked about it, and neither wtmp nor \
+                     wtmpdb has it"
+                        .to_owned(),
+                );
             }
             now < *by
         });

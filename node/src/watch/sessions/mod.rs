@@ -1,16 +1,18 @@
 //! Who is logged in: systemd-logind, utmp, wtmp and wtmpdb, made into one truth.
 //!
-//! `logind`, `wtmp` and `wtmpdb` are edges that tell what they hear; `utmp` (records) and `merge` (what they mean
+//! `logind`, `wtmp`, `btmp` and `wtmpdb` are edges that tell what they hear; `utmp` (records) and `merge` (what they mean
 //! together, with `search` for terminals) are pure, and `view` is what the ones tell the other. This module looks at utmp
 //! and at processes, waits, and reports the sessions whole when they differ from what was reported last.
 //!
 //! There is no polling: D-Bus signals, inotify and pidfds wake this watcher, and a new session over the network has
 //! its processes looked at some times within its first seconds.
 
+mod btmp;
 mod logind;
 mod merge;
 pub mod parse;
 mod process;
+mod records;
 mod search;
 mod utmp;
 mod view;
@@ -67,6 +69,8 @@ pub struct SessionsConfig {
     pub utmp: PathBuf,
     /// The wtmp file.
     pub wtmp: PathBuf,
+    /// The btmp file.
+    pub btmp: PathBuf,
     /// wtmpdb's database.
     pub wtmpdb: PathBuf,
 }
@@ -77,6 +81,7 @@ impl Default for SessionsConfig {
             logind: true,
             utmp: "/run/utmp".into(),
             wtmp: "/var/log/wtmp".into(),
+            btmp: "/var/log/btmp".into(),
             wtmpdb: "/var/lib/wtmpdb/wtmp.db".into(),
         }
     }
@@ -108,9 +113,11 @@ async fn run(config: SessionsConfig, out: Observations) {
             std::future::pending::<()>().await;
         }
     };
-    let owner = Owned { merge: Merge::new(), utmp: config.utmp, out, leaders: Leaders::default() };
+    let owner =
+        Owned { merge: Merge::new(), utmp: config.utmp, out: out.clone(), leaders: Leaders::default() };
     tokio::select! {
         () = logind_edge => {}
+        () = btmp::watch(config.btmp, out.clone()) => {}
         () = wtmp::watch(config.wtmp, past_news.clone()) => {}
         () = wtmpdb::watch(config.wtmpdb, past_news) => {}
         () = Box::pin(owner.run(logind, past)) => {}

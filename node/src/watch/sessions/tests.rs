@@ -30,6 +30,7 @@ impl Running {
             logind: false,
             utmp: path.to_owned(),
             wtmp: path.with_extension("wtmp"),
+            btmp: path.with_extension("btmp"),
             wtmpdb: path.with_extension("db"),
         };
         let task = tokio::spawn(watch(config, out, cancel.clone()));

@@ -89,8 +89,8 @@ pub(super) enum LogindNews {
     Seen(LogindSession),
     /// One is gone.
     Removed(String),
-    /// One came and went before it could be asked about; its id.
-    Unseen(String),
+    /// One came and went before it could be asked about.
+    Unseen,
     /// logind cannot be heard, or not any more; why.
     Lost(Unavailable),
     /// Sessions may have come and gone unseen; why.

@@ -3,136 +3,24 @@
 //!
 //! What must not live here: whether a login is news.
 
-use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use nix::fcntl::OFlag;
 use secmon_protocol::session::SessionSource;
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
 
 use super::{
-    utmp::{Entry, Layout, Login, Sort, entries},
+    records::follow,
+    utmp::{Entry, Login, Sort},
     view::Past,
 };
-use crate::watch::path_watch::{Expect, PathWatch};
 
-/// Bytes read in one go: records of both layouts fit it without a rest.
-const CHUNK: usize = 384 * 400 / 16 * 8;
 /// Lines whose logins are remembered; a machine has fewer terminals.
 const LINES: usize = 4096;
-/// Before inotify is tried again when the system refused it.
-const WATCH_RETRY: Duration = Duration::from_secs(30);
 
-/// Tells `out` of the logins that are logged from now on, for ever. A missing file may come.
+/// Tells `out` of the logins that are logged from now on, for ever; ends only when nobody takes them.
 pub(super) async fn watch(path: PathBuf, out: mpsc::Sender<Past>) {
-    let mut log = Log::at_end(&path);
-    loop {
-        match PathWatch::new(&path, Expect::File) {
-            Ok(mut watch) => loop {
-                if let Err(error) = watch.arm() {
-                    warn!(path = %path.display(), %error, "cannot watch wtmp");
-                    break;
-                }
-                loop {
-                    let (logins, more) = log.read(&path);
-                    for login in logins {
-                        if out.send(login).await.is_err() {
-                            return;
-                        }
-                    }
-                    if !more {
-                        break;
-                    }
-                    tokio::task::yield_now().await;
-                }
-                if watch.changed().await.is_err() {
-                    break;
-                }
-            },
-            Err(error) => warn!(path = %path.display(), %error, "cannot watch wtmp"),
-        }
-        tokio::time::sleep(WATCH_RETRY).await;
-    }
-}
-
-/// The log as far as it was read.
-struct Log {
-    file: Option<File>,
-    offset: u64,
-    pairs: Pairs,
-}
-
-impl Log {
-    fn at_end(path: &Path) -> Self {
-        let file = open(path);
-        let offset = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
-        Self { file, offset, pairs: Pairs::default() }
-    }
-
-    /// What was logged since, at most a chunk of it, and whether there is more. A log that was moved away is read
-    /// to its end, and then the one in its place from the start.
-    fn read(&mut self, path: &Path) -> (Vec<Past>, bool) {
-        if self.file.is_none() {
-            (self.file, self.offset) = (open(path), 0);
-        }
-        let Some(file) = &self.file else { return (Vec::new(), false) };
-        match self.chunk(file) {
-            Ok(bytes) if !bytes.is_empty() => {
-                let layout = Layout::of(&bytes);
-                let (entries, partial) = entries(&bytes, layout);
-                let found = entries.flat_map(|entry| self.pairs.push(entry)).collect();
-                let whole = bytes.len() - partial;
-                self.offset += whole as u64;
-                if whole > 0 {
-                    return (found, true);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => debug!(path = %path.display(), %error, "cannot read wtmp"),
-        }
-        let here = file.metadata().ok();
-        let there = std::fs::metadata(path).ok();
-        let replaced = match (&here, &there) {
-            (Some(here), Some(there)) => (here.dev(), here.ino()) != (there.dev(), there.ino()),
-            _ => false,
-        };
-        if replaced {
-            (self.file, self.offset) = (open(path), 0);
-            return (Vec::new(), self.file.is_some());
-        }
-        if here.is_some_and(|here| here.len() < self.offset) {
-            // Truncated in place: what stands there now is new.
-            self.offset = 0;
-            return (Vec::new(), true);
-        }
-        (Vec::new(), false)
-    }
-
-    fn chunk(&self, file: &File) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; CHUNK];
-        let mut filled = 0;
-        while filled < CHUNK {
-            match file.read_at(&mut bytes[filled..], self.offset + filled as u64)? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        bytes.truncate(filled);
-        Ok(bytes)
-    }
-}
-
-fn open(path: &Path) -> Option<File> {
-    // O_NONBLOCK, so that a fifo in place of the file cannot hold the node.
-    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).ok()?;
-    file.metadata().ok()?.is_file().then_some(file)
+    let mut pairs = Pairs::default();
+    follow(&path, out, |entry| pairs.push(entry)).await;
 }
 
 /// Puts logins and logouts together, by their line: some programs log the end under another process than the
@@ -183,13 +71,15 @@ fn past(login: &Login, ended: bool) -> Past {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write as _};
-
-    use super::*;
+    use super::{
+        super::utmp::{Layout, entries},
+        *,
+    };
 
     const LOGGED_IN: &[u8] = include_bytes!("../../../tests/fixtures/utmp-x86_64-two-sshd-logins");
 
-    /// The login of the fixture on terminal `n`, and its end as sshd writes it: without a name.
+    /// The login of the fixture on terminal `n`, and its end as sshd writes it: without a name, and not always by the
+    /// same process.
     fn login(n: u8) -> Vec<u8> {
         let mut record = LOGGED_IN[..384].to_vec();
         record[12] = b'0' + n;
@@ -204,72 +94,17 @@ mod tests {
         record
     }
 
-    fn append(path: &Path, bytes: &[u8]) {
-        OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(bytes).unwrap();
-    }
-
-    fn read_all(log: &mut Log, path: &Path) -> Vec<(String, bool)> {
-        let mut all = Vec::new();
-        loop {
-            let (found, more) = log.read(path);
-            all.extend(found.into_iter().map(|p| (p.tty.unwrap_or_default(), p.ended)));
-            if !more {
-                return all;
-            }
-        }
-    }
-
-    fn pairs(expected: &[(&str, bool)]) -> Vec<(String, bool)> {
-        expected.iter().map(|(tty, ended)| ((*tty).to_owned(), *ended)).collect()
+    fn read(bytes: &[u8]) -> Vec<(Option<String>, bool)> {
+        let mut pairs = Pairs::default();
+        let (entries, _) = entries(bytes, Layout::of(bytes));
+        entries.filter_map(|e| pairs.push(e)).map(|p| (p.tty, p.ended)).collect()
     }
 
     #[test]
-    fn only_what_is_logged_from_now_on_counts_and_half_a_record_waits() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("wtmp");
-        append(&path, &login(0));
-        let mut log = Log::at_end(&path);
-        assert!(read_all(&mut log, &path).is_empty());
-        append(&path, &[login(1), logout(1)[..100].to_vec()].concat());
-        assert_eq!(read_all(&mut log, &path), pairs(&[("pts/1", false)]));
-        append(&path, &logout(1)[100..]);
-        assert_eq!(read_all(&mut log, &path), pairs(&[("pts/1", true)]));
-    }
-
-    #[test]
-    fn a_log_that_is_moved_away_is_read_to_its_end_and_its_successor_from_the_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("wtmp");
-        append(&path, &login(0));
-        let mut log = Log::at_end(&path);
-        append(&path, &login(1));
-        fs::rename(&path, dir.path().join("wtmp.1")).unwrap();
-        append(&dir.path().join("wtmp.1"), &login(2));
-        append(&path, &[logout(1), login(3)].concat());
-        assert_eq!(
-            read_all(&mut log, &path),
-            pairs(&[("pts/1", false), ("pts/2", false), ("pts/1", true), ("pts/3", false)])
-        );
-    }
-
-    #[test]
-    fn a_log_that_is_emptied_is_read_from_its_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("wtmp");
-        append(&path, &[login(0), login(1)].concat());
-        let mut log = Log::at_end(&path);
-        fs::write(&path, login(2)).unwrap();
-        assert_eq!(read_all(&mut log, &path), pairs(&[("pts/2", false)]));
-    }
-
-    #[test]
-    fn a_log_that_comes_later_is_read_from_its_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("wtmp");
-        let mut log = Log::at_end(&path);
-        assert!(read_all(&mut log, &path).is_empty());
-        append(&path, &login(0));
-        assert_eq!(read_all(&mut log, &path), pairs(&[("pts/0", false)]));
+    fn a_login_and_its_end_are_put_together_by_their_line() {
+        let [first, second] = ["pts/0", "pts/1"].map(|tty| Some(tty.to_owned()));
+        let ended = read(&[login(0), login(1), logout(0)].concat());
+        assert_eq!(ended, [(first.clone(), false), (second, false), (first, true)]);
     }
 
     #[test]
@@ -277,9 +112,6 @@ mod tests {
         let mut window = login(1);
         window[76..332].fill(0);
         window[76..89].copy_from_slice(b"tmux(1234).%0");
-        let bytes = [logout(0), window, logout(1)].concat();
-        let mut pairs = Pairs::default();
-        let (entries, _) = entries(&bytes, Layout::of(&bytes));
-        assert!(entries.filter_map(|e| pairs.push(e)).next().is_none());
+        assert!(read(&[logout(0), window, logout(1)].concat()).is_empty());
     }
 }

@@ -241,3 +241,151 @@ async fn read(mut position: Position, path: PathBuf) -> rusqlite::Result<(Positi
     });
     reading.await.unwrap_or_else(|_| Err(rusqlite::Error::InvalidQuery))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A database as wtmpdb 0.73 makes it.
+    fn database(path: &Path) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        let made = connection.execute_batch(
+            "CREATE TABLE wtmp(ID INTEGER PRIMARY KEY, Type INTEGER, User TEXT NOT NULL, Login INTEGER, Logout INTEGER, \
+             TTY TEXT, RemoteHost TEXT, Service TEXT) STRICT;",
+        );
+        made.unwrap();
+        connection
+    }
+
+    fn insert(
+        connection: &Connection,
+        kind: i64,
+        user: &str,
+        login: i64,
+        tty: &str,
+        service: Option<&str>,
+    ) -> i64 {
+        let sql = "INSERT INTO wtmp(Type, User, Login, TTY, RemoteHost, Service) VALUES (?, ?, ?, ?, '192.0.2.1', ?)";
+        connection.execute(sql, rusqlite::params![kind, user, login, tty, service]).unwrap();
+        connection.last_insert_rowid()
+    }
+
+    fn end(connection: &Connection, id: i64) {
+        connection.execute("UPDATE wtmp SET Logout = Login + 5 WHERE ID = ?", [id]).unwrap();
+    }
+
+    fn read_all(position: &mut Position, path: &Path) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let (found, more) = position.read(path).unwrap();
+            all.extend(found.into_iter().map(|past| {
+                format!(
+                    "{}{}{}",
+                    past.user,
+                    past.tty.as_deref().unwrap_or("-"),
+                    if past.ended { " ended" } else { "" }
+                )
+            }));
+            if !more {
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn rows_from_now_on_are_told_and_their_end_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wtmp.db");
+        let db = database(&path);
+        // Open before the machine started: whoever it was is not there any more.
+        insert(&db, 3, "ghost", 1, "pts/0", None);
+        insert(&db, 1, "reboot", 2, "~", None);
+        let old = insert(&db, 3, "old", 3, "pts/1", None);
+        end(&db, insert(&db, 3, "gone", 4, "pts/2", None));
+        let mut position = Position::default();
+        assert_eq!(read_all(&mut position, &path), ["oldpts/1"]);
+        assert!(read_all(&mut position, &path).is_empty());
+        let alice = insert(&db, 3, "alice", 1_795_000_000_000_000, "pts/3", None);
+        assert_eq!(read_all(&mut position, &path), ["alicepts/3"]);
+        end(&db, alice);
+        end(&db, old);
+        end(&db, insert(&db, 3, "bob", 1_795_000_000_000_001, "ssh", None));
+        assert_eq!(read_all(&mut position, &path), ["oldpts/1 ended", "alicepts/3 ended", "bob- ended"]);
+        assert!(read_all(&mut position, &path).is_empty());
+    }
+
+    #[test]
+    fn who_becomes_somebody_else_has_not_logged_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wtmp.db");
+        let db = database(&path);
+        let mut position = Position::default();
+        read_all(&mut position, &path);
+        for service in ["su", "su-l", "sudo", "sudo-i", "systemd-run0", "runuser-l"] {
+            end(&db, insert(&db, 3, "bob", 5, "pts/0", Some(service)));
+        }
+        insert(&db, 3, "root", 5, "console", Some("login"));
+        assert_eq!(read_all(&mut position, &path), ["rootconsole"]);
+    }
+
+    #[test]
+    fn more_rows_than_one_reading_takes_are_all_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wtmp.db");
+        let db = database(&path);
+        let mut position = Position::default();
+        read_all(&mut position, &path);
+        db.execute_batch("BEGIN").unwrap();
+        for n in 0..2_500 {
+            end(&db, insert(&db, 3, "u", n, "pts/0", None));
+        }
+        db.execute_batch("COMMIT").unwrap();
+        assert_eq!(read_all(&mut position, &path).len(), 2_500);
+    }
+
+    #[test]
+    fn a_database_that_was_rotated_tells_nothing_old_and_everything_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wtmp.db");
+        let db = database(&path);
+        let mut position = Position::default();
+        read_all(&mut position, &path);
+        for n in 10..20 {
+            end(&db, insert(&db, 3, "old", n, "pts/0", None));
+        }
+        assert_eq!(read_all(&mut position, &path).len(), 10);
+        db.execute("DELETE FROM wtmp WHERE Login > 12", []).unwrap();
+        end(&db, insert(&db, 3, "new", 30, "pts/0", None));
+        assert_eq!(read_all(&mut position, &path), ["newpts/0 ended"]);
+    }
+
+    static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wtmp.db");
+        insert(&database(&path), 3, "alice", 5, "pts/0", None);
+        std::fs::read(&path).unwrap()
+    });
+
+    proptest! {
+        #[test]
+        fn what_is_no_database_is_an_error_and_no_more(bytes in proptest::collection::vec(any::<u8>(), 0..4096)) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("wtmp.db");
+            let mut broken = SOUND.clone();
+            // The header stays, so that SQLite looks further.
+            for (at, byte) in bytes.iter().enumerate() {
+                if let Some(place) = broken.get_mut(100 + at) {
+                    *place ^= byte;
+                }
+            }
+            std::fs::write(&path, broken).unwrap();
+            if let Ok((found, _)) = Position::default().read(&path) {
+                prop_assert!(found.len() <= ROWS);
+            }
+        }
+    }
+}

@@ -1,9 +1,11 @@
-//! Measures the real binary: how soon a login is on a screen, and what an idle node and hub cost.
+//! Measures the real binary: how soon a login is on a screen, and what an idle node and hub cost; and how fast
+//! the auth log is read.
 //!
 //! Build the product with the same profile first: `cargo build --release`.
 
 mod idle;
 mod latency;
+mod parse;
 
 use clap::{Parser, Subcommand};
 
@@ -35,11 +37,14 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Lines per second of the auth log's parser, on one core.
+    Parse(parse::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Latency { count, json } => latency::run(count, json),
         What::Memory { seconds, json } => idle::run(seconds, json),
+        What::Parse(arguments) => parse::run(&arguments),
     }
 }

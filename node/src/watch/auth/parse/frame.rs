@@ -3,15 +3,11 @@
 
 use std::borrow::Cow;
 
-use secmon_protocol::time::UnixNanos;
-
-use super::{Context, shape::number, stamp};
+use super::{shape::number, stamp};
 
 /// A line taken apart.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Framed<'a> {
-    /// When it was logged, where it says so.
-    pub time: Option<UnixNanos>,
     /// The program, from the syslog tag or journald's `SYSLOG_IDENTIFIER`. Anybody may claim any name.
     pub program: Cow<'a, str>,
     /// The process that the line names.
@@ -35,9 +31,11 @@ pub(super) struct Writer<'a> {
 
 /// Reads `[<PRI>]STAMP [HOST ]TAG: MESSAGE`: RFC 3164 section 4.1, or the same with an ISO 8601 stamp as
 /// rsyslog's `RSYSLOG_FileFormat` writes it.
-pub(super) fn syslog<'a>(line: &'a str, cut: bool, context: &Context) -> Option<Framed<'a>> {
+///
+/// The stamp is given back as it stands; [`stamp::read`] reads it.
+pub(super) fn syslog(line: &str, cut: bool) -> Option<(Framed<'_>, &str)> {
     let line = without_priority(line);
-    let (time, rest) = stamp::read(line, context)?;
+    let (stamp, rest) = line.split_at_checked(stamp::length(line.as_bytes())?)?;
     let rest = rest.strip_prefix(' ')?;
     let (first, after) = rest.split_once(' ')?;
     // A line without a host: its first word is the tag already.
@@ -55,14 +53,14 @@ pub(super) fn syslog<'a>(line: &'a str, cut: bool, context: &Context) -> Option<
     if program.is_empty() {
         return None;
     }
-    Some(Framed {
-        time: Some(time),
+    let framed = Framed {
         program: Cow::Borrowed(program),
         pid,
         message: Cow::Borrowed(message),
         cut,
         writer: Writer::default(),
-    })
+    };
+    Some((framed, stamp))
 }
 
 fn without_priority(line: &str) -> &str {
@@ -113,10 +111,10 @@ impl<'m> Body<'m> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::context, *};
+    use super::*;
 
     fn parts(line: &str) -> (String, Option<u32>, String) {
-        let framed = syslog(line, false, &context()).unwrap();
+        let framed = syslog(line, false).unwrap().0;
         (framed.program.into_owned(), framed.pid, framed.message.into_owned())
     }
 
@@ -129,7 +127,7 @@ mod tests {
         assert_eq!(parts("Nov 21 03:34:11 vm su(pam_unix)[9]: x"), of("su(pam_unix)", Some(9), "x"));
         assert_eq!(parts("2026-11-21T03:37:59.6+00:00 vm (systemd)[9]: x"), of("(systemd)", Some(9), "x"));
         assert_eq!(parts("<86>Nov 21 03:34:11 sshd[1]: x"), of("sshd", Some(1), "x"));
-        assert!(syslog("Nov 21 03:34:11 vm last message", false, &context()).is_none());
+        assert!(syslog("Nov 21 03:34:11 vm last message", false).is_none());
     }
 
     #[test]

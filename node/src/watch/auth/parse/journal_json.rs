@@ -37,8 +37,8 @@ struct Entry<'a> {
     cursor: Option<Text<'a>>,
 }
 
-/// The entry's line and its cursor; none when it is no entry with a message.
-pub(super) fn entry(line: &[u8]) -> Option<(Framed<'_>, Option<String>)> {
+/// The entry's line, its time and its cursor; none when it is no entry with a message.
+pub(super) fn entry(line: &[u8]) -> Option<(Framed<'_>, Option<UnixNanos>, Option<String>)> {
     let entry: Entry<'_> = serde_json::from_slice(line).ok()?;
     let text = |field: Option<Text<'_>>| field.and_then(|f| number::<u32>(&f.0));
     let cursor = entry.cursor.map(|c| c.0.into_owned());
@@ -48,12 +48,12 @@ pub(super) fn entry(line: &[u8]) -> Option<(Framed<'_>, Option<String>)> {
         let end = (0..=limits::MAX_LINE).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
         message = Cow::Owned(message[..end].to_owned());
     }
+    let time = entry
+        .time
+        .and_then(|t| number::<i64>(&t.0))
+        .and_then(|micros| micros.checked_mul(1000))
+        .map(UnixNanos);
     let framed = Framed {
-        time: entry
-            .time
-            .and_then(|t| number::<i64>(&t.0))
-            .and_then(|micros| micros.checked_mul(1000))
-            .map(UnixNanos),
         program: entry.identifier.or(entry.comm).map_or(Cow::Borrowed(""), |i| i.0),
         pid: text(entry.pid).or(text(entry.syslog_pid)),
         message,
@@ -61,7 +61,7 @@ pub(super) fn entry(line: &[u8]) -> Option<(Framed<'_>, Option<String>)> {
         writer: Writer { exe: entry.exe.map(|e| e.0), uid: text(entry.uid) },
     };
     // An entry without a message still moves the cursor on.
-    (cursor.is_some() || !framed.message.is_empty()).then_some((framed, cursor))
+    (cursor.is_some() || !framed.message.is_empty()).then_some((framed, time, cursor))
 }
 
 /// A field's text: the first, where it was given more than once.
@@ -157,20 +157,20 @@ mod tests {
     fn fields_are_read_in_every_form_that_journald_gives_them() {
         let line = br#"{"MESSAGE":[104,105,255],"SYSLOG_IDENTIFIER":["sshd","x"],"SYSLOG_PID":"7","_UID":"0",
             "_EXE":"/usr/sbin/sshd","__REALTIME_TIMESTAMP":"1795232051949307","__CURSOR":"s=1","PRIORITY":"6"}"#;
-        let (framed, cursor) = entry(line).unwrap();
+        let (framed, time, cursor) = entry(line).unwrap();
         assert_eq!(framed.message, "hi\u{fffd}");
         assert_eq!(framed.program, "sshd");
         assert_eq!(framed.pid, Some(7));
         assert_eq!(framed.writer, Writer { exe: Some("/usr/sbin/sshd".into()), uid: Some(0) });
-        assert_eq!(framed.time, Some(UnixNanos(1_795_232_051_949_307_000)));
+        assert_eq!(time, Some(UnixNanos(1_795_232_051_949_307_000)));
         assert_eq!(cursor.as_deref(), Some("s=1"));
     }
 
     #[test]
     fn a_message_that_was_too_long_leaves_the_cursor() {
-        let (framed, cursor) = entry(br#"{"MESSAGE":null,"__CURSOR":"s=2"}"#).unwrap();
+        let (framed, _, cursor) = entry(br#"{"MESSAGE":null,"__CURSOR":"s=2"}"#).unwrap();
         assert_eq!((framed.message.as_ref(), cursor.as_deref()), ("", Some("s=2")));
-        let (framed, _) = entry(br#"{"MESSAGE":[[255],"b"],"_PID":"9"}"#).unwrap();
+        let (framed, _, _) = entry(br#"{"MESSAGE":[[255],"b"],"_PID":"9"}"#).unwrap();
         assert_eq!((framed.message.as_ref(), framed.pid), ("\u{fffd}", Some(9)));
     }
 }

@@ -2,35 +2,36 @@
 //!
 //! A line passes three tables. `frame` takes off what the logger wrote before the message; the program
 //! picks a table of `shape::Shape`s; the first shape that fits reads the message. A new shape is one
-//! entry, with a real line as its example, which the tests read through the whole parser.
+//! entry, with a real line as its example, which the tests read through the whole parser, and into whose
+//! foreign fields they put an attacker's text.
 //!
-//! **One attempt, one event.** One login makes several programs and modules write lines; each kind of
-//! fact is taken from one carrier line, so that nothing waits for a line that may not come:
-//!
-//! | fact | carrier | what adds nothing |
-//! |---|---|---|
-//! | sshd refused a password or key | sshd's `Failed …` | `pam_unix(sshd:auth)`, `PAM: …`, `maximum authentication attempts …` |
-//! | the user does not exist | sshd's `Invalid user …` | `check pass; user unknown` |
-//! | a connection ended | `Connection closed by`, `Disconnected from`, `Disconnecting …` | `Received disconnect from A port P:…`, which such a line follows |
-//! | any other program, sudo and su among them, refused a password | `pam_unix(…:auth)` | other PAM modules |
-//! | sudo denied a command | sudo's own line | |
-//! | su denied a change of user | su's own line | |
-//! | a PAM session | `pam_unix(…:session)`, for every program | |
+//! **One attempt, one event.** One login makes several programs and modules write lines. Every line that
+//! is understood has a [`Role`]: for each kind of fact one line is the carrier, and the others of the
+//! attempt add at most a reason to it. [`super::join`] keeps to that; this parser only says which is
+//! which. docs/auth-log.md has the table.
 //!
 //! **Lines are hostile.** User names, directories, key ids and commands are chosen by attackers. What
 //! sshd wrote last is read from the end of the line; where a line can honestly be read in two ways, the
 //! fields in doubt are left absent and the message still shows all of it.
 
+mod doas;
+mod dropbear;
 mod frame;
 #[cfg(test)]
 mod hostile;
 mod journal_json;
+mod login;
+mod logind;
 mod pam;
+mod polkit;
+mod shadow;
 mod shape;
 mod sshd;
 mod stamp;
 mod su;
 mod sudo;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 use jiff::{Timestamp, civil, tz::TimeZone};
@@ -38,7 +39,7 @@ use secmon_protocol::{auth::AuthEvent, limits, time::UnixNanos};
 
 use self::{
     frame::{Body, Framed},
-    shape::{Found, Shape},
+    shape::{Found, Shape, first},
 };
 
 /// What a line is read against: the time, which gives RFC 3164 stamps their year and stands in for a
@@ -48,25 +49,56 @@ pub struct Context {
     now: UnixNanos,
     zone: TimeZone,
     local: civil::DateTime,
+    /// The offset from UTC that holds around `now`, and between which civil times it does so beyond doubt.
+    steady: Option<stamp::Steady>,
 }
 
 impl Context {
     /// A context for lines read at `now`, written by programs that live in `zone`.
     #[must_use]
     pub fn new(now: Timestamp, zone: TimeZone) -> Self {
-        Self { now: UnixNanos::from(now), local: zone.to_datetime(now), zone }
+        let steady = stamp::Steady::around(now, &zone);
+        Self { now: UnixNanos::from(now), local: zone.to_datetime(now), zone, steady }
     }
 }
 
 /// What the parser made of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {
-    /// Something happened.
-    Event(Box<AuthEvent>),
-    /// A line that is understood and is no event of its own; see the table of carrier lines.
+    /// A line that says something happened, by itself or as a part of what another line says.
+    Event(Heard),
+    /// A line that is understood and says nothing that is an event.
     Known,
     /// A line that no shape fits.
     Unknown,
+}
+
+/// What a line says, and what it is to the stream of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// What the line says by itself.
+    pub event: Box<AuthEvent>,
+    /// What becomes of it.
+    pub role: Role,
+}
+
+/// What a line is to the stream of events; see docs/auth-log.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It is the event.
+    Carrier,
+    /// It is the event unless another voice has told of it already in the same process: the lower number
+    /// is believed first, and a [`Role::Carrier`] is 0.
+    StandIn(u8),
+    /// It is the event unless the next line of the same process is its carrier: programs write that one
+    /// only at times.
+    Herald,
+    /// It is no event. Its reason belongs to the next carrier of the same process.
+    Part,
+    /// It goes on where the command of the line before it ended.
+    Continuation,
+    /// It is no event of the stream: another watcher sees the same, and better; or nothing came of it.
+    Aside,
 }
 
 /// Reads one line, without or with its line end: a line of a log file (RFC 3164 or ISO 8601 stamp), or
@@ -83,8 +115,8 @@ pub fn parse_line(line: &[u8], context: &Context) -> Parsed {
     }
     let cut = line.len() > limits::MAX_LINE;
     let text = String::from_utf8_lossy(&line[..line.len().min(limits::MAX_LINE)]);
-    match frame::syslog(&text, cut, context) {
-        Some(framed) => read(&framed, context),
+    match frame::syslog(&text, cut) {
+        Some((framed, stamp)) => read(&framed, || stamp::read(stamp, context)),
         None => Parsed::Unknown,
     }
 }
@@ -93,83 +125,82 @@ pub fn parse_line(line: &[u8], context: &Context) -> Parsed {
 #[must_use]
 pub(super) fn parse_journal(line: &[u8], context: &Context) -> (Parsed, Option<String>) {
     match journal_json::entry(line) {
-        Some((framed, cursor)) => (read(&framed, context), cursor),
+        Some((framed, time, cursor)) => (read(&framed, || Some(time.unwrap_or(context.now))), cursor),
         None => (Parsed::Unknown, None),
     }
 }
 
-fn read(framed: &Framed<'_>, context: &Context) -> Parsed {
+/// The older form of a line of pam_unix has the module's name in the tag.
+const OLD_PAM: &str = "(pam_unix)";
+
+/// Reads what a line says. The time is read last: a line that no shape fits needs none.
+fn read(framed: &Framed<'_>, time: impl FnOnce() -> Option<UnixNanos>) -> Parsed {
     let body = Body::of(&framed.message, framed.cut);
-    let found = if let Some(program) = framed.program.strip_suffix("(pam_unix)") {
+    let program = framed.program.strip_suffix(OLD_PAM).unwrap_or(&framed.program);
+    let found = if program.len() != framed.program.len() {
         pam::read_module(program, program, "pam_unix", &body)
+    } else if let Some(text) = body.text.strip_prefix("(pam_unix) ") {
+        pam::read_module(program, program, "pam_unix", &Body { text, ..body })
     } else if body.text.starts_with("pam_") {
-        pam::read(&framed.program, &body)
+        // dropbear says of the library's calls what begins like a module's name.
+        pam::read(program, &body).or_else(|| first(shapes_of(program), &body))
     } else {
-        shapes_of(&framed.program).iter().find_map(|shape| shape.read(&body))
+        first(shapes_of(program), &body)
     };
     let fields = match found {
         None => return Parsed::Unknown,
-        Some(Found::Nothing) => return Parsed::Known,
+        Some(Found::Nothing) => return time().map_or(Parsed::Unknown, |_| Parsed::Known),
         Some(Found::Event(fields)) => fields,
     };
-    let program = framed.program.strip_suffix("(pam_unix)").unwrap_or(&framed.program);
-    let time = framed.time.unwrap_or(context.now);
+    let Some(time) = time() else { return Parsed::Unknown };
     let mut event = AuthEvent::new(time, program, framed.pid, fields.action, &framed.message);
     event.count = body.count.saturating_mul(fields.times.unwrap_or(1)).max(1);
     event.preauth = body.preauth;
     event.trusted = trust::judge(framed, fields.action);
+    let role = fields.role;
     fields.fill(&mut event);
-    Parsed::Event(Box::new(event))
+    Parsed::Event(Heard { event: Box::new(event), role })
 }
 
-/// The shapes of a program's own lines. PAM lines are [`pam`]'s, whoever wrote them.
+/// Reads `message` once more, which has grown since `event` was made of it, and puts what it says now into
+/// `event`.
+pub(super) fn read_again(event: &mut AuthEvent, message: &str) {
+    let body = Body::of(message, false);
+    if let Some(Found::Event(fields)) = first(shapes_of(&event.program), &body) {
+        fields.fill(event);
+    }
+    event.message = limits::clip(message).to_owned();
+}
+
+/// What a program calls itself in the log, and what it says there.
+struct Table {
+    programs: &'static [&'static str],
+    shapes: &'static [Shape],
+}
+
+/// The programs' own lines. PAM's are [`pam`]'s, whoever wrote them.
+const TABLES: &[Table] = &[
+    Table { programs: &["sshd", "sshd-session", "sshd-auth"], shapes: sshd::SHAPES },
+    Table { programs: &["sudo", "sudoedit", "sudo-rs"], shapes: sudo::SHAPES },
+    Table { programs: &["su", "runuser"], shapes: su::SHAPES },
+    Table { programs: &["doas"], shapes: doas::SHAPES },
+    Table { programs: &["login", "agetty", "getty"], shapes: login::SHAPES },
+    Table { programs: &["systemd-logind", "elogind", "elogind-daemon"], shapes: logind::SHAPES },
+    Table { programs: shadow::PROGRAMS, shapes: shadow::SHAPES },
+    Table { programs: &["pkexec"], shapes: polkit::PKEXEC },
+    Table { programs: &["polkitd", "polkitd(authority=local)"], shapes: polkit::POLKITD },
+    Table { programs: &["dropbear"], shapes: dropbear::SHAPES },
+    Table { programs: &["unix_chkpwd"], shapes: pam::CHKPWD },
+];
+
+/// An example of every kind of line that is known: the program that writes it, and its message.
+pub fn examples() -> impl Iterator<Item = (&'static str, String)> {
+    let own = TABLES
+        .iter()
+        .flat_map(|table| table.shapes.iter().map(|shape| (table.programs[0], shape.example.to_owned())));
+    own.chain(pam::examples().map(|message| ("vsftpd", message)))
+}
+
 fn shapes_of(program: &str) -> &'static [Shape] {
-    match program {
-        "sshd" | "sshd-session" | "sshd-auth" => sshd::SHAPES,
-        "sudo" | "sudo-rs" | "sudoedit" => sudo::SHAPES,
-        "su" | "runuser" => su::SHAPES,
-        _ => &[],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(super) fn context() -> Context {
-        Context::new("2026-11-21T03:40:00Z".parse().unwrap(), TimeZone::UTC)
-    }
-
-    #[test]
-    fn every_shape_reads_its_example_and_nothing_before_it_takes_it() {
-        for (program, shapes) in [("sshd", sshd::SHAPES), ("sudo", sudo::SHAPES), ("su", su::SHAPES)] {
-            for shape in shapes {
-                let line = format!("Nov 21 03:34:11 vm {program}[7]: {}", shape.example);
-                let got = match parse_line(line.as_bytes(), &context()) {
-                    Parsed::Event(event) => Some(event.action),
-                    Parsed::Known => None,
-                    Parsed::Unknown => panic!("no shape fits {line}"),
-                };
-                assert_eq!(got, shape.gives, "{line}");
-                let first = shapes.iter().find(|s| s.read(&Body::of(shape.example, false)).is_some());
-                assert_eq!(first.map(|s| s.example), Some(shape.example), "another shape takes it");
-            }
-        }
-    }
-
-    #[test]
-    fn a_line_of_an_unknown_program_or_without_a_frame_is_unknown() {
-        for line in ["", "\n", "{", "{}", "nonsense", "Nov 21 03:34:11 vm cron[1]: (root) CMD (true)"] {
-            assert_eq!(parse_line(line.as_bytes(), &context()), Parsed::Unknown, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_cut_line_is_not_read_from_its_end() {
-        let forged = "Nov 21 03:34:11 vm sshd[7]: Failed password for invalid user ";
-        let tail = " from 10.0.0.1 port 22 ssh2";
-        let name = "x".repeat(limits::MAX_LINE - forged.len() - tail.len());
-        let line = format!("{forged}{name}{tail} from 203.0.113.9 port 5 ssh2");
-        assert_eq!(parse_line(line.as_bytes(), &context()), Parsed::Unknown);
-    }
+    TABLES.iter().find(|table| table.programs.contains(&program)).map_or(&[], |table| table.shapes)
 }

@@ -1,51 +1,101 @@
-//! What PAM modules say through any program: `MODULE(SERVICE:TYPE): TEXT`, Linux-PAM `pam_syslog(3)` and
-//! `modules/pam_unix`; and the older `PROGRAM(pam_unix)[PID]: TEXT`.
+//! What PAM modules say through any program: `MODULE(SERVICE:TYPE): TEXT`, Linux-PAM `pam_syslog(3)`,
+//! `modules/pam_unix` and its neighbours; and the older `PROGRAM(pam_unix)[PID]: TEXT`.
 //!
-//! Only `pam_unix` makes events: every distribution has it in every stack, and a second module that
-//! refuses the same password must not make a second event.
+//! `pam_unix` carries, because every distribution has it in every stack. A second module that refuses the
+//! same password makes no second event, and is the event where `pam_unix` was not asked (accounts of a
+//! domain).
 
-use secmon_protocol::auth::AuthAction;
+use secmon_protocol::auth::AuthAction::{self, AccountChanged, Failed, SessionClosed, SessionOpened};
 
 use super::{
+    Role::{self, Carrier, Part, StandIn},
     frame::Body,
-    shape::{Fields, Found, Shape, nothing, number, source},
+    shape::{Fields, Found, Shape, first, nothing, number, shape, source},
 };
 
-/// What `pam_unix` says.
+/// The rank of another module than pam_unix.
+const OTHER_MODULE: Role = StandIn(1);
+
+/// What `pam_unix` says, and what other modules say in the same words.
+#[rustfmt::skip]
 const SHAPES: &[Shape] = &[
-    Shape {
-        prefix: "session opened for user ",
-        example: "session opened for user root(uid=0) by alice(uid=1001)",
-        gives: Some(AuthAction::SessionOpened),
-        rest: session_opened,
-    },
-    Shape {
-        prefix: "session closed for user ",
-        example: "session closed for user alice",
-        gives: Some(AuthAction::SessionClosed),
-        rest: |rest, _| Fields { target: Some(rest), ..Fields::new(AuthAction::SessionClosed) }.into(),
-    },
-    Shape {
-        prefix: "authentication failure; ",
-        example: "authentication failure; logname= uid=0 euid=0 tty=ftp ruser=bob rhost=192.0.2.7  user=bob",
-        gives: Some(AuthAction::Failed),
-        rest: authentication_failure,
-    },
-    Shape { prefix: "check pass; ", example: "check pass; user unknown", gives: None, rest: nothing },
-    Shape {
-        prefix: "auth could not identify password for ",
-        example: "auth could not identify password for [bob]",
-        gives: None,
-        rest: nothing,
-    },
-    Shape { prefix: "conversation failed", example: "conversation failed", gives: None, rest: nothing },
-    Shape {
-        prefix: "",
-        example: "2 more authentication failures; logname= uid=0 euid=0 tty=ftp ruser= rhost=192.0.2.7  user=bob",
-        gives: Some(AuthAction::Failed),
-        rest: more_failures,
-    },
+    shape("session opened for user ", "session opened for user root(uid=0) by alice(uid=1001)",
+        Some((SessionOpened, Carrier)), &[], session_opened),
+    shape("session closed for user ", "session closed for user alice",
+        Some((SessionClosed, Carrier)), &[],
+        |rest, _| Fields { target: Some(rest), ..Fields::new(SessionClosed) }.into()),
+    shape("authentication failure; ",
+        "authentication failure; logname= uid=0 euid=0 tty=ftp ruser=bob rhost=192.0.2.7  user=alice",
+        Some((Failed, Carrier)), &["bob", "alice"], authentication_failure),
+    shape("check pass; user", "check pass; user unknown", Some((Failed, Part)), &[],
+        |_, _| Fields { reason: Some("user unknown"), ..Fields::of(Failed, Part) }.into()),
+    shape("auth could not identify password for ", "auth could not identify password for [bob]",
+        Some((Failed, Part)), &["bob"], |rest, _| Fields {
+            user: rest.strip_prefix('[').and_then(|r| r.strip_suffix(']')),
+            reason: Some("could not identify password"),
+            ..Fields::of(Failed, Part)
+        }.into()),
+    shape("conversation failed", "conversation failed", Some((Failed, Part)), &[],
+        |_, _| Fields { reason: Some("conversation failed"), ..Fields::of(Failed, Part) }.into()),
+    shape("password changed for ", "password changed for alice", Some((AccountChanged, Carrier)), &[],
+        |rest, _| Fields { target: Some(rest), reason: Some("password changed"), ..Fields::new(AccountChanged) }.into()),
+    shape("account ", "account bob has expired (account expired)", Some((Failed, Part)), &[], refused),
+    shape("expired password for user ", "expired password for user bob (password aged)", None, &[], nothing),
+    shape("password for user ", "password for user bob will expire in 3 days", None, &[], nothing),
+    shape("could not identify user ", "could not identify user (from getpwnam(bob))", Some((Failed, Part)), &["bob"], refused),
+    shape("bad username [", "bad username [-x]", Some((Failed, Part)), &["-x"], refused),
+    shape("", "2 more authentication failures; logname= uid=0 euid=0 tty=ftp ruser=bob rhost=192.0.2.7  user=alice",
+        Some((Failed, Carrier)), &["bob", "alice"], more_failures),
 ];
+
+/// What other modules say of why they refuse somebody.
+#[rustfmt::skip]
+const REFUSALS: &[(&str, Shape)] = &[
+    ("pam_faillock", shape("Consecutive login failures for user ",
+        "Consecutive login failures for user bob account temporarily locked", Some((Failed, Part)), &[], locked)),
+    ("pam_faillock", shape("", "3 failures for user bob account temporarily locked", Some((Failed, Part)), &[],
+        |rest, body| locked(rest.split_once("failures for user ")?.1, body))),
+    ("pam_tally", shape("user ", "user root (0) tally 5, deny 3", Some((Failed, Part)), &[], refused)),
+    ("pam_tally2", shape("user ", "user root (0) tally 5, deny 3", Some((Failed, Part)), &[], refused)),
+    ("pam_access", shape("access denied for user ", "access denied for user `bob' from `192.0.2.7'",
+        Some((Failed, Part)), &["bob"], refused)),
+    ("pam_succeed_if", shape("requirement ", "requirement \"uid >= 1000\" not met by user \"bob\"",
+        Some((Failed, Part)), &["bob"], refused)),
+    ("pam_listfile", shape("Refused user ", "Refused user bob for service vsftpd", Some((Failed, Part)), &["bob"], refused)),
+    ("pam_wheel", shape("Access denied ", "Access denied to 'root' for 'alice'", Some((Failed, Part)), &[], refused)),
+    ("pam_limits", shape("Too many logins ", "Too many logins (max 1) for bob", Some((Failed, Part)), &[], refused)),
+    ("pam_nologin", shape("", "Refused user bob", Some((Failed, Part)), &[], refused)),
+    ("pam_time", shape("", "bob may not log in now", Some((Failed, Part)), &[], refused)),
+    ("pam_sss", shape("received for user ", "received for user bob: 7 (Authentication failure)", Some((Failed, Part)), &["bob"], refused)),
+];
+
+/// What unix_chkpwd says, which pam_unix starts where the asking program may not read the passwords itself.
+/// That program's own line is the carrier.
+#[rustfmt::skip]
+pub(super) const CHKPWD: &[Shape] = &[
+    shape("password check failed for user ", "password check failed for user (bob)", Some((Failed, Part)), &[],
+        |rest, _| Fields {
+            user: rest.strip_prefix('(').and_then(|r| r.strip_suffix(')')),
+            reason: Some("password check failed"),
+            ..Fields::of(Failed, Part)
+        }.into()),
+    shape("could not obtain user info ", "could not obtain user info (bob)", Some((Failed, Part)), &["bob"], refused),
+    shape("check pass; user", "check pass; user unknown", Some((Failed, Part)), &[], refused),
+    shape("account ", "account bob has expired (account expired)", Some((Failed, Part)), &[], refused),
+];
+
+/// All shapes, each with a module that says so.
+pub(super) fn every_shape() -> impl Iterator<Item = (&'static str, &'static Shape)> {
+    SHAPES
+        .iter()
+        .map(|shape| ("pam_unix", shape))
+        .chain(REFUSALS.iter().map(|(module, shape)| (*module, shape)))
+}
+
+/// A whole message of each shape.
+pub(super) fn examples() -> impl Iterator<Item = String> {
+    every_shape().map(|(module, shape)| format!("{module}(vsftpd:auth): {}", shape.example))
+}
 
 /// Reads a line that starts with the name of a module.
 pub(super) fn read<'m>(program: &str, body: &Body<'m>) -> Option<Found<'m>> {
@@ -66,21 +116,43 @@ pub(super) fn read_module<'m>(
     module: &str,
     body: &Body<'m>,
 ) -> Option<Found<'m>> {
-    let found = SHAPES.iter().find_map(|shape| shape.read(body))?;
-    Some(match found {
-        Found::Event(fields)
-            if module == "pam_unix" && !(fields.action == AuthAction::Failed && has_own_carrier(program)) =>
-        {
-            Found::Event(Fields { service: Some(service), ..fields })
-        }
-        _ => Found::Nothing,
-    })
+    let of_module = || {
+        let mut shapes = REFUSALS.iter().filter(|(name, _)| *name == module);
+        shapes.find_map(|(_, shape)| shape.read(body))
+    };
+    let found = match module {
+        "pam_unix" => first(SHAPES, body),
+        _ => of_module().or_else(|| first(SHAPES, body)),
+    };
+    let Found::Event(mut fields) = found? else { return Some(Found::Nothing) };
+    fields.service = Some(service);
+    if fields.role == Carrier {
+        fields.role = match (fields.action, module) {
+            (Failed, _) if has_own_carrier(program) => Part,
+            (_, "pam_unix") => Carrier,
+            (Failed, _) => OTHER_MODULE,
+            // pam_systemd's or pam_sss's session is pam_unix's.
+            _ => return Some(Found::Nothing),
+        };
+    }
+    fields.into()
 }
 
 /// Programs that report each refused password in a line of their own. sudo and su are none: what they write
 /// is the end of it, a command or a change of user that was denied, and nothing where a later try was right.
 fn has_own_carrier(program: &str) -> bool {
-    matches!(program, "sshd" | "sshd-session" | "sshd-auth")
+    matches!(program, "sshd" | "sshd-session" | "sshd-auth" | "dropbear")
+}
+
+/// The message is the reason.
+fn refused<'m>(_: &'m str, body: &Body<'m>) -> Option<Found<'m>> {
+    Fields { reason: Some(body.text), ..Fields::of(Failed, Part) }.into()
+}
+
+/// `U account temporarily locked`.
+fn locked<'m>(rest: &'m str, body: &Body<'m>) -> Option<Found<'m>> {
+    let user = rest.strip_suffix(" account temporarily locked").unwrap_or(rest);
+    Fields { user: Some(user), reason: Some(body.text), ..Fields::of(Failed, Part) }.into()
 }
 
 /// `T[(uid=n)] by [U](uid=n)`.
@@ -97,7 +169,8 @@ fn without_uid(text: &str) -> Option<&str> {
     number::<u64>(uid).map(|_| name)
 }
 
-fn more_failures<'m>(rest: &'m str, body: &Body<'m>) -> Option<Found<'m>> {
+/// `N more authentication failure[s]; …`.
+pub(super) fn more_failures<'m>(rest: &'m str, body: &Body<'m>) -> Option<Found<'m>> {
     let (times, rest) = rest.split_once(" more authentication failure")?;
     let times = number(times)?;
     let rest = rest.strip_prefix("s; ").or(rest.strip_prefix("; "))?;
@@ -131,8 +204,7 @@ fn authentication_failure<'m>(rest: &'m str, body: &Body<'m>) -> Option<Found<'m
 mod tests {
     use secmon_protocol::auth::{AuthAction, AuthEvent};
 
-    use super::super::{Parsed, parse_line, tests::context};
-    use super::*;
+    use super::super::{Parsed, Role, parse_line, tests::context};
 
     fn parsed(tag: &str, message: &str) -> Parsed {
         parse_line(format!("Nov 21 03:34:11 vm {tag}: {message}").as_bytes(), &context())
@@ -140,20 +212,8 @@ mod tests {
 
     fn event(tag: &str, message: &str) -> AuthEvent {
         match parsed(tag, message) {
-            Parsed::Event(event) => *event,
+            Parsed::Event(heard) => *heard.event,
             other => panic!("{message}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn every_shape_reads_its_example() {
-        for shape in SHAPES {
-            let got = match parsed("vsftpd[1]", &format!("pam_unix(vsftpd:auth): {}", shape.example)) {
-                Parsed::Event(event) => Some(event.action),
-                Parsed::Known => None,
-                Parsed::Unknown => panic!("no shape fits {}", shape.example),
-            };
-            assert_eq!(got, shape.gives, "{}", shape.example);
         }
     }
 
@@ -177,15 +237,20 @@ mod tests {
     fn a_refused_password_is_one_event_of_one_carrier() {
         let failure =
             "authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=127.0.0.1  user=alice";
-        for tag in ["sshd[1]", "sshd-session[1]"] {
-            assert_eq!(parsed(tag, &format!("pam_unix(sshd:auth): {failure}")), Parsed::Known, "{tag}");
+        let role = |tag: &str, message: &str| match parsed(tag, message) {
+            Parsed::Event(heard) => (heard.event.action, heard.role),
+            other => panic!("{message}: {other:?}"),
+        };
+        for tag in ["sshd[1]", "sshd-session[1]", "dropbear[1]"] {
+            let own = role(tag, &format!("pam_unix(sshd:auth): {failure}"));
+            assert_eq!(own, (AuthAction::Failed, Role::Part), "{tag}");
         }
-        for tag in ["sudo", "su[2]"] {
-            assert_eq!(event(tag, &format!("pam_unix({tag}:auth): {failure}")).action, AuthAction::Failed);
+        for tag in ["sudo", "su[2]", "vsftpd[1]"] {
+            let own = role(tag, &format!("pam_unix({tag}:auth): {failure}"));
+            assert_eq!(own, (AuthAction::Failed, Role::Carrier), "{tag}");
+            let other = role(tag, &format!("pam_sss({tag}:auth): {failure}"));
+            assert_eq!(other, (AuthAction::Failed, Role::StandIn(1)), "{tag}");
         }
-        assert_eq!(parsed("vsftpd[1]", &format!("pam_sss(vsftpd:auth): {failure}")), Parsed::Known);
-        let ftp = event("vsftpd[1]", &format!("pam_unix(vsftpd:auth): {failure}"));
-        assert_eq!((ftp.action, ftp.user.as_deref()), (AuthAction::Failed, Some("alice")));
         let more = event(
             "vsftpd[1]",
             "pam_unix(vsftpd:auth): 2 more authentication failures; logname= uid=0 euid=0 tty=ftp ruser= rhost=192.0.2.7 ",

@@ -1,24 +1,41 @@
 //! What a shape is, what it finds, and the small readers that the shapes of all programs share.
 
 use secmon_protocol::{
-    auth::{AuthAction, AuthEvent, Source, SourceHost},
+    auth::{AuthAction, AuthEvent, Outcome, Source, SourceHost},
     limits::clip,
 };
 
-use super::frame::Body;
+use super::{Role, frame::Body};
 
 /// One kind of message of one program.
 pub(super) struct Shape {
     /// What the message starts with.
     pub prefix: &'static str,
-    /// A real message of this shape, for the reader and for the tests.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by people and by the tests"))]
+    /// A real message of this shape, for the reader, the tests and the benchmark.
     pub example: &'static str,
-    /// The action of the example's event; none where the shape is no event.
+    /// What the example's line gives; none where the shape is no event.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by people and by the tests"))]
-    pub gives: Option<AuthAction>,
+    pub gives: Option<(AuthAction, Role)>,
+    /// The parts of the example that somebody who may be an attacker chose. The tests put their own into
+    /// each of them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by people and by the tests"))]
+    pub theirs: &'static [&'static str],
     /// Reads what follows the prefix; none when it does not fit after all.
-    pub rest: for<'m> fn(&'m str, &Body<'m>) -> Option<Found<'m>>,
+    pub rest: Reader,
+}
+
+/// Reads the rest of a message.
+pub(super) type Reader = for<'m> fn(&'m str, &Body<'m>) -> Option<Found<'m>>;
+
+/// What a shape's example gives, and who chose what of it: the last arguments of the tables' entries.
+pub(super) const fn shape(
+    prefix: &'static str,
+    example: &'static str,
+    gives: Option<(AuthAction, Role)>,
+    theirs: &'static [&'static str],
+    rest: Reader,
+) -> Shape {
+    Shape { prefix, example, gives, theirs, rest }
 }
 
 impl Shape {
@@ -28,12 +45,26 @@ impl Shape {
     }
 }
 
+/// The first of `shapes` that fits.
+pub(super) fn first<'m>(shapes: &[Shape], body: &Body<'m>) -> Option<Found<'m>> {
+    // Most prefixes already differ in their first byte.
+    let start = body.text.as_bytes().first();
+    shapes
+        .iter()
+        .filter(|shape| shape.prefix.is_empty() || shape.prefix.as_bytes().first() == start)
+        .find_map(|shape| shape.read(body))
+}
+
 /// What a fitting shape makes of a message.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack while one line is read, and a box would cost more"
+)]
 pub(super) enum Found<'m> {
     /// Understood, and no event of its own.
     Nothing,
-    /// An event.
+    /// An event, or a part of one.
     Event(Fields<'m>),
 }
 
@@ -41,8 +72,10 @@ pub(super) enum Found<'m> {
 #[derive(Debug)]
 pub(super) struct Fields<'m> {
     pub action: AuthAction,
+    pub role: Role,
     pub user: Option<&'m str>,
     pub target: Option<&'m str>,
+    pub group: Option<&'m str>,
     pub source: Option<Source>,
     pub method: Option<&'m str>,
     pub fingerprint: Option<&'m str>,
@@ -53,14 +86,19 @@ pub(super) struct Fields<'m> {
     pub reason: Option<&'m str>,
     /// How many attempts the line itself speaks of.
     pub times: Option<u32>,
+    /// Whether what usually succeeds has failed.
+    pub failed: bool,
 }
 
 impl<'m> Fields<'m> {
+    /// Of the carrier of what happened.
     pub(super) fn new(action: AuthAction) -> Self {
         Self {
             action,
+            role: Role::Carrier,
             user: None,
             target: None,
+            group: None,
             source: None,
             method: None,
             fingerprint: None,
@@ -70,7 +108,13 @@ impl<'m> Fields<'m> {
             service: None,
             reason: None,
             times: None,
+            failed: false,
         }
+    }
+
+    /// Of a line with another role.
+    pub(super) fn of(action: AuthAction, role: Role) -> Self {
+        Self { role, ..Self::new(action) }
     }
 
     /// Moves the fields into `event`; an empty text is absent, a long one is cut.
@@ -78,6 +122,7 @@ impl<'m> Fields<'m> {
         let own = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(|t| clip(t).to_owned());
         event.user = own(self.user);
         event.target_user = own(self.target);
+        event.group = own(self.group);
         event.source = self.source;
         event.method = own(self.method);
         event.fingerprint = own(self.fingerprint);
@@ -86,6 +131,9 @@ impl<'m> Fields<'m> {
         event.command = own(self.command);
         event.service = own(self.service);
         event.reason = own(self.reason);
+        if self.failed {
+            event.outcome = Outcome::Failure;
+        }
     }
 }
 
@@ -127,6 +175,22 @@ pub(super) fn address_at_end(text: &str) -> Option<(&str, Option<Source>)> {
     let start = text.rfind(' ').map_or(0, |at| at + 1);
     let (before, host) = text.split_at(start);
     (!host.is_empty()).then(|| (before, source(host, Some(port))))
+}
+
+/// Reads `A:P` as dropbear writes it, without brackets around an IPv6 address, or `[A]:P`.
+pub(super) fn colon_source(text: &str) -> Option<Source> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    if host.contains(' ') {
+        return None;
+    }
+    source(host, Some(number(port)?))
+}
+
+/// The text between the quotes at the start of `text`, and what follows them: `'T'REST`, where T may not
+/// hold a quote.
+pub(super) fn quoted(text: &str) -> Option<(&str, &str)> {
+    text.strip_prefix('\'')?.split_once('\'')
 }
 
 /// A decimal number without sign.

@@ -1,6 +1,6 @@
 //! The time at the start of a line: RFC 3164's, which has neither year nor zone, and ISO 8601's.
 
-use jiff::civil;
+use jiff::{Timestamp, civil, tz::TimeZone};
 use secmon_protocol::time::UnixNanos;
 
 use super::Context;
@@ -8,6 +8,8 @@ use super::Context;
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 const DAY: i64 = 86_400;
+/// Longest stamp by ISO 8601: with nine digits of a fraction and an offset it has 35 characters.
+const MAX_ISO: usize = 40;
 
 /// A date and time of day that is not yet in any zone.
 struct Civil {
@@ -18,12 +20,44 @@ struct Civil {
     nanosecond: i64,
 }
 
-/// The time, and the line after it.
-pub(super) fn read<'a>(line: &'a str, context: &Context) -> Option<(UnixNanos, &'a str)> {
-    let bytes = line.as_bytes();
+/// A span of time in which a zone has one offset from UTC, well away from where it changes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Steady {
+    /// Local seconds between which it holds; no time in between is skipped or repeated.
+    from: i64,
+    to: i64,
+    /// Seconds east of UTC.
+    offset: i64,
+}
+
+impl Steady {
+    /// The span around `now`: a lookup in the zone for each line would cost more than the rest of it.
+    pub(super) fn around(now: Timestamp, zone: &TimeZone) -> Option<Self> {
+        let offset = i64::from(zone.to_offset(now).seconds());
+        let before = zone.preceding(now).next().map_or(i64::MIN / 4, |t| t.timestamp().as_second());
+        let after = zone.following(now).next().map_or(i64::MAX / 4, |t| t.timestamp().as_second());
+        // A change moves the clock by a few hours at most; but an island may skip a day.
+        let (from, to) = (before + offset + 2 * DAY, after + offset - 2 * DAY);
+        (from < to).then_some(Self { from, to, offset })
+    }
+}
+
+/// How many bytes of `line` its stamp takes. What they say is [`read`]'s.
+pub(super) fn length(line: &[u8]) -> Option<usize> {
+    if !line.first()?.is_ascii_digit() {
+        return (line.len() > 15).then_some(15);
+    }
+    // Behind the seconds a fraction and an offset, up to the space; a space in the place of the T is part of it.
+    let end = line.get(19..)?.iter().take(MAX_ISO - 19).position(|b| *b == b' ')?;
+    Some(19 + end)
+}
+
+/// Reads a stamp that is all of `stamp`.
+pub(super) fn read(stamp: &str, context: &Context) -> Option<UnixNanos> {
+    let bytes = stamp.as_bytes();
     let (time, length) =
         if bytes.first()?.is_ascii_digit() { iso8601(bytes, context)? } else { rfc3164(bytes, context)? };
-    Some((time, line.get(length..)?))
+    (length == bytes.len()).then_some(time)
 }
 
 /// `Mon dd hh:mm:ss`, RFC 3164 section 4.1.2. It has no year: the one that puts it nearest to now.
@@ -77,7 +111,7 @@ fn iso8601(bytes: &[u8], context: &Context) -> Option<(UnixNanos, usize)> {
         }
     }
     let civil = Civil { year, month, day, second, nanosecond };
-    let offset = match *bytes.get(at)? {
+    let offset = match bytes.get(at).copied().unwrap_or(b' ') {
         b'Z' | b'z' => {
             at += 1;
             0
@@ -116,6 +150,12 @@ fn digits(bytes: &[u8]) -> Option<i64> {
 /// A civil time in the context's zone; one that a clock change skipped or repeated is taken as RFC 5545
 /// takes it.
 fn local(civil: &Civil, context: &Context) -> Option<UnixNanos> {
+    let seconds = days(civil.year, civil.month, civil.day) * DAY + civil.second;
+    if let Some(steady) = context.steady.filter(|s| (s.from..s.to).contains(&seconds)) {
+        return Some(UnixNanos(
+            (seconds - steady.offset).checked_mul(1_000_000_000)?.checked_add(civil.nanosecond)?,
+        ));
+    }
     let part = |n: i64| i8::try_from(n).ok();
     let datetime = civil::DateTime::new(
         i16::try_from(civil.year).ok()?,
@@ -150,13 +190,12 @@ fn days_in(year: i64, month: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz::TimeZone;
-
     use super::*;
 
     fn at(stamp: &str, now: &str, zone: &TimeZone) -> Option<String> {
         let context = Context::new(now.parse().unwrap(), zone.clone());
-        read(stamp, &context).map(|(time, _)| time.rfc3339())
+        let end = length(format!("{stamp} ").as_bytes())?;
+        read(stamp.get(..end)?, &context).map(|time| time.rfc3339())
     }
 
     #[test]

@@ -5,43 +5,30 @@
 
 use std::borrow::Cow;
 
-use secmon_protocol::auth::AuthAction;
+use secmon_protocol::auth::AuthAction::{Sudo, SudoDenied};
 
 use super::{
+    Role::{Carrier, Continuation},
     frame::Body,
-    shape::{Fields, Found, Shape},
+    shape::{Fields, Found, Shape, shape},
 };
 
 /// sudo has one kind of line.
+#[rustfmt::skip]
 pub(super) const SHAPES: &[Shape] = &[
-    Shape {
-        prefix: "",
-        example: "   alice : TTY=pts/0 ; PWD=/home/alice ; USER=root ; COMMAND=/usr/bin/id -u",
-        gives: Some(AuthAction::Sudo),
-        rest: ran,
-    },
-    Shape {
-        prefix: "",
-        example: "     bob : user NOT in sudoers ; PWD=/tmp ; USER=root ; COMMAND=/usr/bin/ls",
-        gives: Some(AuthAction::SudoDenied),
-        rest: denied,
-    },
-    Shape {
-        prefix: "",
-        example: "   alice : (command continued) --verbose /srv",
-        gives: None,
-        rest: |rest, _| {
-            let (user, rest) = rest.split_once(" : ")?;
-            (!user.contains(' ') && rest.starts_with("(command continued) ")).then_some(Found::Nothing)
-        },
-    },
+    shape("", "   alice : TTY=pts/0 ; PWD=/home/alice ; USER=root ; COMMAND=/usr/bin/id -u",
+        Some((Sudo, Carrier)), &["home/alice"], ran),
+    shape("", "   alice : (command continued) --verbose /srv",
+        Some((Sudo, Continuation)), &["--verbose /srv"], continued),
+    shape("", "     bob : user NOT in sudoers ; PWD=/tmp ; USER=root ; COMMAND=/usr/bin/ls",
+        Some((SudoDenied, Carrier)), &["tmp"], denied),
 ];
 
 /// The keys in sudo's order; the first that a line has ends the reason.
 const FIRST_KEYS: [&str; 6] = ["HOST=", "TTY=", "CHROOT=", "PWD=", "USER=", "COMMAND="];
 
 /// What sudo says when it refuses; in its words anywhere in the reason.
-const REFUSALS: [&str; 9] = [
+const REFUSALS: [&str; 15] = [
     "incorrect password attempt",
     "user NOT in sudoers",
     "user NOT authorized on host",
@@ -49,14 +36,30 @@ const REFUSALS: [&str; 9] = [
     "is required",
     "not allowed to",
     "not permitted to",
-    "no tty present",
+    "no tty",
+    "must have a tty",
     "account validation failure",
+    "rejected in intercept mode",
+    "command in current directory",
+    "invalid shell for user",
+    "unknown user ",
+    "unknown group ",
 ];
 
 fn ran<'m>(rest: &'m str, _: &Body<'m>) -> Option<Found<'m>> {
     let (user, rest) = rest.split_once(" : ")?;
+    // sudo-rs leaves a space where it names no terminal.
+    let rest = rest.trim_start_matches(' ');
     FIRST_KEYS.iter().any(|key| rest.starts_with(key)).then_some(())?;
-    assignments(rest, Fields { user: Some(user), ..Fields::new(AuthAction::Sudo) }).into()
+    assignments(rest, Fields { user: Some(user), ..Fields::new(Sudo) }).into()
+}
+
+/// A line that is too long for syslog goes on in another one, `syslog_maxlen` of sudoers(5).
+fn continued<'m>(rest: &'m str, _: &Body<'m>) -> Option<Found<'m>> {
+    let (user, rest) = rest.split_once(" : ")?;
+    let command = rest.strip_prefix("(command continued) ")?;
+    (!user.contains(' ')).then_some(())?;
+    Fields { user: Some(user), command: Some(command), ..Fields::of(Sudo, Continuation) }.into()
 }
 
 fn denied<'m>(rest: &'m str, _: &Body<'m>) -> Option<Found<'m>> {
@@ -66,7 +69,14 @@ fn denied<'m>(rest: &'m str, _: &Body<'m>) -> Option<Found<'m>> {
         FIRST_KEYS.iter().any(|key| after.starts_with(key)).then(|| (&rest[..at], after))
     })?;
     REFUSALS.iter().any(|words| reason.contains(words)).then_some(())?;
-    let fields = Fields { user: Some(user), reason: Some(reason), ..Fields::new(AuthAction::SudoDenied) };
+    let fields = Fields { user: Some(user), reason: Some(reason), ..Fields::new(SudoDenied) };
+    // Of these reasons the end is the caller's word, and may look like what follows it.
+    if ["unknown user ", "unknown group ", "not allowed to change "]
+        .iter()
+        .any(|words| reason.contains(words))
+    {
+        return fields.into();
+    }
     assignments(rest, fields).into()
 }
 
@@ -135,7 +145,7 @@ mod tests {
 
     fn event(message: &str) -> AuthEvent {
         match parsed(message) {
-            Parsed::Event(event) => *event,
+            Parsed::Event(heard) => *heard.event,
             other => panic!("{message}: {other:?}"),
         }
     }

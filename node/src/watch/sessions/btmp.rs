@@ -1,0 +1,42 @@
+//! btmp: the log of logins that failed, lastb(1), in the records of utmp. It says less than the auth log and says it
+//! again, so the core takes its word only where no auth log can be read.
+
+use std::path::PathBuf;
+
+use secmon_protocol::{
+    auth::{AuthAction, AuthEvent, Source, SourceHost},
+    limits::clip,
+};
+
+use super::{
+    records::follow,
+    utmp::{Entry, Login},
+};
+use crate::watch::{Observation, Observations};
+
+/// Tells `out` of the failures that are logged from now on, for ever; ends only when nobody takes them.
+pub(super) async fn watch(path: PathBuf, out: Observations) {
+    let says = |entry| match entry {
+        Entry::Login(login) => Some(Observation::BadLogin(Box::new(event(&login)))),
+        _ => None,
+    };
+    follow(&path, out, says).await;
+}
+
+fn event(login: &Login) -> AuthEvent {
+    let place = login.remote.as_deref().unwrap_or("somewhere on this machine");
+    let message = format!("failed login of {} from {place}", login.user);
+    let mut event = AuthEvent::new(login.since, "btmp", None, AuthAction::Failed, &message);
+    // login(1) writes what is no name of a user as UNKNOWN.
+    event.user = Some(login.user.clone()).filter(|user| user != "UNKNOWN");
+    event.source = login.remote.as_deref().map(|host| Source {
+        host: match host.parse::<std::net::IpAddr>() {
+            Ok(ip) => SourceHost::Ip(ip.to_canonical()),
+            Err(_) => SourceHost::Name(clip(host).to_owned()),
+        },
+        port: None,
+    });
+    // sshd has no terminal yet, and writes "ssh:notty".
+    event.tty = login.tty().filter(|tty| !tty.contains("notty")).map(str::to_owned);
+    event
+}
