@@ -29,12 +29,13 @@ pub(crate) fn each_way_in(site: &mut Site<'_>) {
     }
 }
 
-/// A wrong password, a user that does not exist, and a key that nobody knows.
+/// A wrong password, and a user that does not exist.
 pub(crate) fn refused(site: &mut Site<'_>) {
     assert_eq!(site.ssh.try_password("alice", "wrong", "true").code(), 255);
     let failed = site.once("auth.failed", |event| text(event, "user.name") == "alice");
     assert_eq!(text(&failed, "secmon.ssh.method"), "password", "{failed}");
     site.is_in_the_journal(&failed, "Failed password for alice from");
+    site.once("auth.disconnected", |event| text(event, "user.name") == "alice");
 
     assert_eq!(site.ssh.try_password("mallory", "wrong", "true").code(), 255);
     let invalid = site.once("auth.invalid_user", |event| text(event, "user.name") == "mallory");

@@ -2,6 +2,7 @@
 //!
 //! The hub and the ssh client are in a realm of their own, so addresses and ports are those of a network.
 
+use jiff::Timestamp;
 use secmon_testkit::{
     host::{Distribution, Host},
     json::{number, text},
@@ -32,10 +33,12 @@ type Wanted = Box<dyn Fn(&Value) -> bool>;
 /// What a scenario has to do with.
 pub(crate) struct Site<'a> {
     pub(crate) host: &'a Host,
+    pub(crate) hub: &'a Hub<'a>,
     /// Logs in as alice or root, who know its key.
     pub(crate) ssh: Ssh<'a>,
     /// Everything that the hub has to say.
     pub(crate) watch: Watch,
+    began: Timestamp,
     promised: Vec<(&'static str, Wanted)>,
 }
 
@@ -50,7 +53,8 @@ pub(crate) fn with(distribution: Distribution, scenario: fn(&mut Site<'_>)) {
     let hub = Hub::start_with(&lab, Place::In(&realm), &["--listen", &format!("{CLIENT}:0")]);
     join(&host, &hub);
     let watch = hub.watch(&[]);
-    let mut site = Site { host: &host, ssh, watch, promised: Vec::new() };
+    let began = Timestamp::now();
+    let mut site = Site { host: &host, hub: &hub, ssh, watch, began, promised: Vec::new() };
     scenario(&mut site);
     site.nothing_came_twice();
 }
@@ -66,6 +70,7 @@ fn join(host: &Host, hub: &Hub<'_>) {
     host.check("systemctl", &["enable", "--quiet", "--now", "secmon-node.service"]);
     hub.wait_for_node(NODE, "online");
     hub.wait_for_facet(NODE, "auth_log", "ready");
+    hub.wait_for_facet(NODE, "sessions", "ready");
 }
 
 /// The unit that the documentation has for a node: the indented block with its description.
@@ -104,7 +109,8 @@ impl Site<'_> {
         });
     }
 
-    /// The event of a type that `wanted` accepts; when the scenario has ended, it must still be the only one.
+    /// The event of a type that `wanted` accepts, of a time since the scenario began; when that has ended, it
+    /// must still be the only one.
     ///
     /// # Panics
     /// When there is none.
@@ -112,8 +118,16 @@ impl Site<'_> {
     pub(crate) fn once(&mut self, kind: &'static str, wanted: impl Fn(&Value) -> bool + 'static) -> Value {
         let this = move |event: &Value| text(event, "secmon.type") == kind && wanted(event);
         let found = self.watch.find(kind, &this);
+        self.is_of_now(text(&found, "@timestamp"));
         self.promised.push((kind, Box::new(this)));
         found
+    }
+
+    /// A time lies between the beginning of the scenario and now.
+    #[track_caller]
+    pub(crate) fn is_of_now(&self, time: &str) {
+        let time: Timestamp = time.parse().unwrap();
+        assert!(self.began <= time && time <= Timestamp::now(), "began {}, then {time}", self.began);
     }
 
     /// Nothing that was to come once has come again.
