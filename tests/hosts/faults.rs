@@ -62,6 +62,36 @@ pub(crate) fn logind(site: &mut Site<'_>) {
     lasting.end(site);
 }
 
+/// logind stopped for good. With utmp the sessions are still seen; without, nobody can say who is there, and that
+/// is said. (Its return is no part of this: systemd 257 has forgotten its sessions then, and stumbles over their
+/// scopes.)
+pub(crate) fn no_logind(site: &mut Site<'_>) {
+    let lasting = Lasting::start(site);
+    let stop = ["systemctl", "mask", "--quiet", "--runtime", "--now", "systemd-logind.service"];
+    site.host.check(stop[0], &stop[1..]);
+    match site.host.distribution() {
+        Distribution::Debian12 => {
+            let mut other = site.ssh.login("alice", "echo inside; read -r line");
+            let opened = site.once("session.opened", |event| text(event, "secmon.tty") == "pts/1");
+            site.wait_for_sources(id(&opened), &["utmp"]);
+            other.write_stdin(b"\n");
+            assert_eq!(other.finish().code(), 0);
+            site.once("session.closed", |event| text(event, "secmon.tty") == "pts/1");
+            lasting.still_stands(site, &stop);
+            lasting.end(site);
+        }
+        Distribution::Debian13 => {
+            let said = site.once("facet.unavailable", |event| text(event, "secmon.facet.name") == "sessions");
+            assert!(text(&said, "secmon.facet.reason").contains("logind"), "{said}");
+            let listed = site.hub.listed(NODE).unwrap();
+            assert_eq!(text(&listed, "secmon.facets.sessions.status"), "unavailable", "{listed}");
+            let closed =
+                site.watch.events.iter().find(|event| text(event, "secmon.type") == "session.closed");
+            assert_eq!(closed, None, "that nobody sees it is no reason to say that it has ended");
+        }
+    }
+}
+
 /// D-Bus restarted. systemd 252 ends logind and starts it again; logind 257 stays and is never heard again, logins
 /// take 25 s each, until whoever restarted D-Bus restarts logind as well.
 pub(crate) fn dbus(site: &mut Site<'_>) {

@@ -37,5 +37,6 @@ on_every_host! {
     crate::faults::journald as journald_may_restart_rotate_and_vacuum_and_nothing_is_lost_or_doubled;
     crate::faults::sshd as sshd_may_restart_while_a_session_lives_on;
     crate::faults::logind as logind_may_restart_while_a_session_lives_on;
+    crate::faults::no_logind as a_logind_that_is_gone_for_good_is_said_where_nothing_else_knows_who_is_there;
     crate::faults::dbus as dbus_may_restart_while_a_session_lives_on;
 }

@@ -183,7 +183,7 @@ impl Site<'_> {
 
     /// Waits until a session is reported by exactly these sources.
     #[track_caller]
-    fn wait_for_sources(&self, id: &str, sources: &[&str]) {
+    pub(crate) fn wait_for_sources(&self, id: &str, sources: &[&str]) {
         eventually(&format!("{id} by {sources:?}"), || {
             let sessions = self.sessions();
             let mine = sessions.iter().find(|session| text(session, "id") == id)?;

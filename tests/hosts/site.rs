@@ -76,16 +76,10 @@ fn join(host: &Host, hub: &Hub<'_>) {
 /// The unit that the documentation has for a node: the indented block with its description.
 fn unit_of_the_node() -> String {
     let operating = include_str!("../../docs/operating.md");
-    let mut blocks = operating.split("\n\n").filter(|block| block.starts_with("    [Unit]"));
-    let mut unit = blocks.find(|block| block.contains("Description=secmon node")).unwrap().to_owned();
-    // Its sections are apart by an empty line.
-    for section in ["[Service]", "[Install]"] {
-        let (_, rest) = operating.split_once(&unit).unwrap();
-        let next = rest.split("\n\n").nth(1).unwrap();
-        assert!(next.trim_start().starts_with(section), "{next}");
-        unit = format!("{unit}\n\n{next}");
-    }
-    unit.lines().map(|line| format!("{}\n", line.trim_start())).collect()
+    let (before, _) = operating.split_once("    Description=secmon node\n").unwrap();
+    let block = operating[before.rfind("    [Unit]").unwrap()..].lines();
+    let indented = block.take_while(|line| line.is_empty() || line.starts_with("    "));
+    indented.map(|line| format!("{}\n", line.trim_start())).collect()
 }
 
 fn make_users(host: &Host, ssh: &Ssh<'_>) {
