@@ -10,7 +10,7 @@ use crate::time::UnixNanos;
 /// session lives and across restarts of the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The login name; utmp(5) cuts it to 32 bytes.
+    /// The login name; utmp(5) cuts it to 32 bytes. Empty where a record of an end does not say whose.
     pub user: String,
     /// The terminal without `/dev/`: `pts/0`, `tty1`; absent where there is none.
     pub tty: Option<String>,
@@ -26,6 +26,14 @@ pub struct Session {
     pub kind: SessionKind,
     /// Who reports it; never empty.
     pub sources: BTreeSet<SessionSource>,
+}
+
+impl Session {
+    /// The login name, if it is known.
+    #[must_use]
+    pub fn named_user(&self) -> Option<&str> {
+        Some(self.user.as_str()).filter(|user| !user.is_empty())
+    }
 }
 
 /// What a session is for. Numbers are frozen.

@@ -16,6 +16,12 @@ const BUFFER: usize = 64 << 10;
 /// An open file or pipe.
 pub(super) struct Input(BufReader<File>);
 
+impl io::Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
 impl Input {
     /// Opens `file`; `-` is standard input.
     pub(super) fn open(file: &str) -> io::Result<Self> {

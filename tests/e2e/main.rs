@@ -8,6 +8,7 @@ mod joining;
 mod login;
 mod mistakes;
 mod network;
+mod parse_logins;
 mod restart;
 mod secrets;
 mod tls;

@@ -52,7 +52,7 @@ pub(super) fn facet_words(facet: FacetId) -> String {
 }
 
 fn session(kind: EventType, s: &Session) -> String {
-    let mut out = printable(&s.user);
+    let mut out = printable(s.named_user().unwrap_or("somebody"));
     out.push_str(if kind == EventType::SessionClosed { " logged out" } else { " logged in" });
     part(&mut out, " on ", s.tty.as_deref());
     part(&mut out, " from ", s.remote.as_deref());

@@ -106,7 +106,7 @@ fn detail(out: &mut Doc, detail: &Detail) {
             facet_status(out, "secmon.facet", status);
         }
         Detail::Session(_, key, s) => {
-            out.set("user.name", &*s.user);
+            out.option("user.name", s.named_user());
             if let Some(remote) = &s.remote {
                 source_host(out, remote);
             }
@@ -206,7 +206,7 @@ fn facet_status(out: &mut Doc, at: &str, status: &FacetStatus) {
 fn session(key: &str, s: &Session) -> Value {
     let mut out = Doc::default();
     out.set("id", key);
-    out.set("user", &*s.user);
+    out.option("user", s.named_user());
     out.option("tty", s.tty.as_deref());
     out.option("remote", s.remote.as_deref());
     out.set("since", s.since.rfc3339());

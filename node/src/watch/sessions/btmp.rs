@@ -17,13 +17,14 @@ use crate::watch::{Observation, Observations};
 /// Tells `out` of the failures that are logged from now on, for ever; ends only when nobody takes them.
 pub(super) async fn watch(path: PathBuf, out: Observations) {
     let says = |entry| match entry {
-        Entry::Login(login) => Some(Observation::BadLogin(Box::new(event(&login)))),
+        Entry::Login(login) | Entry::Prompt(login) => Some(Observation::BadLogin(Box::new(event(&login)))),
         _ => None,
     };
     follow(&path, out, says).await;
 }
 
-fn event(login: &Login) -> AuthEvent {
+/// What a record says: sshd writes LOGIN_PROCESS, others USER_PROCESS.
+pub(super) fn event(login: &Login) -> AuthEvent {
     let place = login.remote.as_deref().unwrap_or("somewhere on this machine");
     let message = format!("failed login of {} from {place}", login.user);
     let mut event = AuthEvent::new(login.since, "btmp", None, AuthAction::Failed, &message);
@@ -39,4 +40,33 @@ fn event(login: &Login) -> AuthEvent {
     // sshd has no terminal yet, and writes "ssh:notty".
     event.tty = login.tty().filter(|tty| !tty.contains("notty")).map(str::to_owned);
     event
+}
+
+#[cfg(test)]
+mod tests {
+    use secmon_protocol::auth::Outcome;
+
+    use super::{
+        super::utmp::{Layout, entries},
+        *,
+    };
+
+    /// btmp of a Debian 12 after a wrong password for alice and a try as nosuch, which its sshd logs twice.
+    const FAILED: &[u8] = include_bytes!("../../../tests/fixtures/btmp-x86_64-two-sshd-failures");
+
+    #[test]
+    fn what_sshd_logged_is_a_failure_with_user_and_address() {
+        let (entries, partial) = entries(FAILED, Layout::of(FAILED));
+        let events: Vec<_> = entries
+            .map(|entry| match entry {
+                Entry::Prompt(login) => event(&login),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let users: Vec<_> = events.iter().filter_map(|e| e.user.as_deref()).collect();
+        assert_eq!((users, partial), (vec!["alice", "nosuch", "nosuch"], 0));
+        let host = SourceHost::Ip("127.0.0.1".parse().unwrap());
+        assert!(events.iter().all(|e| e.source == Some(Source { host: host.clone(), port: None })));
+        assert!(events.iter().all(|e| e.outcome == Outcome::Failure && e.tty.is_none()));
+    }
 }

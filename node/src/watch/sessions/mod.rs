@@ -29,7 +29,7 @@ use std::{
 };
 
 use nix::{fcntl::OFlag, unistd::geteuid};
-use secmon_protocol::facet::Unavailable;
+use secmon_protocol::facet::{Facet, Unavailable};
 use serde::Deserialize;
 use tokio::{
     sync::mpsc,
@@ -142,6 +142,9 @@ impl Owned {
         loop {
             self.search(&utmp);
             for told in self.merge.poll(now()) {
+                if let Told::Sessions(Facet::Unavailable(why)) = &told {
+                    warn!(reason = %why.reason.escape_debug(), "sessions unavailable");
+                }
                 let observation = match told {
                     Told::Sessions(facet) => Observation::Sessions(facet),
                     Told::Missed(why) => Observation::AuthMissed(why),
@@ -331,7 +334,7 @@ fn logins(path: &Path, processes: &impl Processes) -> Result<Vec<UtmpLogin>, Una
                 logins.push(UtmpLogin { login, owner });
             }
             Entry::Bad => bad += 1,
-            Entry::Logout { .. } | Entry::Boot | Entry::Other => {}
+            Entry::Logout { .. } | Entry::Prompt(_) | Entry::Boot | Entry::Other => {}
         }
     }
     debug!(logins = logins.len(), stale, bad, partial_bytes = partial, "read utmp");

@@ -6,11 +6,13 @@ use std::{
 };
 
 use secmon_protocol::{
+    auth::AuthEvent,
     session::{Session, SessionKind, SessionSource},
     time::UnixNanos,
 };
 
 use super::{
+    btmp,
     utmp::{Entry, Layout, entries},
     wtmp::Pairs,
     wtmpdb,
@@ -23,39 +25,75 @@ pub enum Login {
     Opened(Session),
     /// Somebody logged out, when. A record of utmp's that stands by itself may lack the name.
     Closed(Session, UnixNanos),
+    /// Somebody failed to log in.
+    Failed(Box<AuthEvent>),
     /// It is understood and says nothing of anybody.
     Other,
     /// It cannot be read.
     Unknown,
 }
 
-/// Reads a utmp, wtmp or btmp file to its end and gives each record with its number, from 1. With `join`, an
+/// Reads a btmp file to its end and gives each record with its number, from 1.
+///
+/// # Errors
+/// The file cannot be read, or `each` failed.
+pub fn btmp<E: From<io::Error>>(
+    input: impl Read,
+    mut each: impl FnMut(u64, Login) -> Result<(), E>,
+) -> Result<(), E> {
+    records(input, |number, entry| {
+        let login = match entry {
+            Some(Entry::Login(login) | Entry::Prompt(login)) => Login::Failed(Box::new(btmp::event(&login))),
+            Some(Entry::Bad) | None => Login::Unknown,
+            Some(_) => Login::Other,
+        };
+        each(number, login)
+    })
+}
+
+/// Reads a utmp or wtmp file to its end and gives each record with its number, from 1. With `join`, an
 /// end is given the name of its beginning, and what is no login (windows of terminal multiplexers, ends without a
 /// beginning) is [`Login::Other`].
 ///
 /// # Errors
 /// The file cannot be read, or `each` failed.
 pub fn utmp<E: From<io::Error>>(
-    mut input: impl Read,
+    input: impl Read,
     join: bool,
     mut each: impl FnMut(u64, Login) -> Result<(), E>,
 ) -> Result<(), E> {
+    let mut pairs = Pairs::default();
+    records(input, |number, entry| {
+        let login = match entry {
+            None => Login::Unknown,
+            Some(entry) if join => joined(entry, &mut pairs),
+            Some(entry) => alone(entry),
+        };
+        each(number, login)
+    })
+}
+
+/// Gives each record with its number; nothing for what is left at the end and is less than one.
+fn records<E: From<io::Error>>(
+    mut input: impl Read,
+    mut each: impl FnMut(u64, Option<Entry>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut held = Vec::new();
-    let (mut layout, mut number, mut pairs) = (None, 0, Pairs::default());
+    let (mut layout, mut number) = (None, 0);
     loop {
         let read = input.by_ref().take(CHUNK).read_to_end(&mut held)?;
         let layout = *layout.get_or_insert_with(|| Layout::of(&held));
-        let (records, partial) = entries(&held, layout);
-        for entry in records {
+        let (found, partial) = entries(&held, layout);
+        for entry in found {
             number += 1;
-            each(number, if join { joined(entry, &mut pairs) } else { alone(entry) })?;
+            each(number, Some(entry))?;
         }
         held.drain(..held.len() - partial);
         if read == 0 {
             break;
         }
     }
-    if held.is_empty() { Ok(()) } else { each(number + 1, Login::Unknown) }
+    if held.is_empty() { Ok(()) } else { each(number + 1, None) }
 }
 
 /// Bytes read in one go.
@@ -77,7 +115,7 @@ fn alone(entry: Entry) -> Login {
             };
             Login::Closed(nobody, at)
         }
-        Entry::Boot | Entry::Other => Login::Other,
+        Entry::Prompt(_) | Entry::Boot | Entry::Other => Login::Other,
         Entry::Bad => Login::Unknown,
     }
 }
@@ -95,20 +133,25 @@ fn joined(entry: Entry, pairs: &mut Pairs) -> Login {
     }
 }
 
+/// wtmpdb's database cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DatabaseError(#[source] rusqlite::Error);
+
 /// Reads wtmpdb's database and gives each row of a user with its `ID`: its beginning, and its end where there is one.
 /// With `join`, rows of su, sudo and their like are [`Login::Other`].
 ///
 /// # Errors
 /// It is no such database or cannot be read, or `each` failed.
-pub fn wtmpdb<E: From<rusqlite::Error>>(
+pub fn wtmpdb<E: From<DatabaseError>>(
     path: &Path,
     join: bool,
     mut each: impl FnMut(u64, Login) -> Result<(), E>,
 ) -> Result<(), E> {
-    let database = wtmpdb::open(path)?;
+    let database = wtmpdb::open(path).map_err(DatabaseError)?;
     let mut after = 0;
     loop {
-        let rows = wtmpdb::rows_after(&database, after)?;
+        let rows = wtmpdb::rows_after(&database, after).map_err(DatabaseError)?;
         let Some(last) = rows.last() else { return Ok(()) };
         after = last.id;
         for row in rows {

@@ -1,7 +1,7 @@
 use std::{fs, io::Write as _};
 
 use nix::unistd::getpid;
-use secmon_protocol::{facet::Facet, session::Session};
+use secmon_protocol::session::Session;
 use tokio::task::JoinHandle;
 
 use super::*;

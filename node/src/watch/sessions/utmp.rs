@@ -93,10 +93,12 @@ pub(super) enum Entry {
         /// When; 1970 when the record does not say.
         at: UnixNanos,
     },
+    /// LOGIN_PROCESS: a getty that waits for somebody (user `LOGIN`); in btmp, a login that failed.
+    Prompt(Login),
     /// The machine started or stopped: BOOT_TIME, and RUN_LVL as shutdown(8) writes it. Whoever was logged in
     /// is not any more.
     Boot,
-    /// Anything else that is valid: empty records, gettys, changes of the clock.
+    /// Anything else that is valid: empty records, changes of the clock.
     Other,
     /// It cannot be read (an unknown type, an impossible time).
     Bad,
@@ -116,24 +118,21 @@ fn entry(record: &[u8], layout: Layout) -> Entry {
         Some(bare) => bare.to_owned(),
         None => line,
     };
+    let login = |pid, line: String, user, host: &str, time: i128| {
+        let line = bare(line);
+        let place = Place::of(&line, host);
+        let remote = match place.remote {
+            None if host.is_empty() => layout.address(record).map(|a| a.to_string()),
+            other => other.map(str::to_owned),
+        };
+        Login { pid, user, remote, since: nanos(time), kind: place.kind, sort: place.sort, line }
+    };
     match layout.decode(record) {
         Ok(UtmpEntry::UserProcess { pid, line, user, host, time, .. }) if !user.is_empty() => {
-            let line = bare(line);
-            let place = Place::of(&line, &host);
-            let remote = match place.remote {
-                None if host.is_empty() => layout.address(record).map(|a| a.to_string()),
-                other => other.map(str::to_owned),
-            };
-            let (kind, sort) = (place.kind, place.sort);
-            Entry::Login(Login {
-                pid,
-                user,
-                remote,
-                since: nanos(time.unix_timestamp_nanos()),
-                kind,
-                sort,
-                line,
-            })
+            Entry::Login(login(pid, line, user, &host, time.unix_timestamp_nanos()))
+        }
+        Ok(UtmpEntry::LoginProcess { pid, line, user, host, time, .. }) => {
+            Entry::Prompt(login(pid, line, user, &host, time.unix_timestamp_nanos()))
         }
         Ok(UtmpEntry::DeadProcess { pid, line, time, .. }) => {
             Entry::Logout { line: bare(line), pid, at: nanos(time.unix_timestamp_nanos()) }

@@ -51,7 +51,7 @@ impl Pairs {
                 self.lines.clear();
                 None
             }
-            Entry::Other | Entry::Bad => None,
+            Entry::Prompt(_) | Entry::Other | Entry::Bad => None,
         }
     }
 }
