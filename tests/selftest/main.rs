@@ -4,8 +4,12 @@
 use std::fs;
 
 use secmon_testkit::{
+    host::{Distribution, Host},
     json,
-    need::Need::{Namespaces, Program, Tun},
+    need::{
+        Need,
+        Need::{Namespaces, Program, Tun},
+    },
     process::lines,
     realm::Realm,
     require,
@@ -30,6 +34,27 @@ fn a_realm_shares_nothing_and_takes_everything_with_it() {
     drop(realm);
     let _ = sleeper.wait();
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+}
+
+#[test]
+fn a_whole_host_runs_a_debian_of_its_own_and_takes_everything_with_it() {
+    require!(Need::Host);
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+    let host = Host::boot(Distribution::Debian13, "alone");
+    assert_eq!(host.check("hostname", &[]), "alone");
+    assert!(host.check("cat", &["/etc/os-release"]).contains("trixie"));
+    assert_eq!(host.check("cat", &["/proc/1/comm"]), "systemd");
+    assert!(host.check("loginctl", &["list-sessions"]).contains("No sessions"));
+    // What is the machine's cannot be changed from inside.
+    assert_ne!(host.run("sh", &["-c", "echo 7 >/proc/sys/kernel/pid_max"]).code(), 0);
+    let mut console = host.console();
+    console.wait_for("alone login: ");
+    let group = host.control_group().to_owned();
+    assert!(group.join("init.scope").is_dir(), "{}", group.display());
+    drop(host);
+    eventually("its control group to go", || (!group.exists()).then_some(()));
+    assert_eq!(mounts(), before);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::{env, fs::OpenOptions, io::Write as _, path::Path};
 
-use crate::{binary::program, vm};
+use crate::{binary::program, host, vm};
 
 /// One thing that a test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Need {
     Tun,
     /// The kernel that virtual machines boot; `tests/kernel` fetches it.
     GuestKernel,
+    /// The images of whole hosts, and a control group hierarchy for systemd; needs namespaces.
+    Host,
 }
 
 impl Need {
@@ -36,6 +38,7 @@ impl Need {
             Self::Tun => (!Path::new("/dev/net/tun").exists()).then(|| "/dev/net/tun".to_owned()),
             Self::GuestKernel => (!vm::kernel().join("package").exists())
                 .then(|| "a kernel for virtual machines (tests/kernel fetches it)".to_owned()),
+            Self::Host => Self::Namespaces.lacking().or_else(host::lacking),
         }
     }
 }

@@ -37,17 +37,38 @@ impl Watch {
     /// When it does not come in time; the message shows what did.
     #[track_caller]
     pub fn find(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        if let Some(event) = self.events.iter().find(|event| wanted(event)) {
-            return event.clone();
+        self.find_in_all(what, |events| events.iter().find(|event| wanted(event)).cloned())
+    }
+
+    /// The first event of a type that `wanted` accepts, of those that came after the first `seen`.
+    ///
+    /// # Panics
+    /// As [`Watch::find`].
+    #[track_caller]
+    pub fn find_after(&mut self, seen: usize, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let this = |event: &&Value| json::text(event, "secmon.type") == kind && wanted(event);
+        self.find_in_all(kind, |events| events[seen..].iter().find(this).cloned())
+    }
+
+    /// Whatever `look` finds in all events so far, as soon as it does.
+    ///
+    /// # Panics
+    /// As [`Watch::find`].
+    #[track_caller]
+    pub fn find_in_all<T>(&mut self, what: &str, look: impl Fn(&[Value]) -> Option<T>) -> T {
+        if let Some(found) = look(&self.events) {
+            return found;
         }
         let Self { process, events, read } = self;
         process.wait_until(what, |output| {
             let new = &output.stdout[*read..];
             let complete = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            if complete == 0 {
+                return None;
+            }
             *read += complete;
-            let known = events.len();
             events.extend(json::lines(&new[..complete]));
-            events[known..].iter().find(|event| wanted(event)).cloned()
+            look(events)
         })
     }
 

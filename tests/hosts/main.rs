@@ -1,0 +1,42 @@
+//! The real `secmon` on whole hosts: what its users are promised on every distribution, seen from outside.
+//!
+//! Each scenario is a function of a [`site::Site`], and a test on each distribution. What differs between two
+//! distributions stands in the scenario, so that it can be read what a user gets where.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test as the test itself does")]
+
+mod accounts;
+mod faults;
+mod logins;
+mod sessions;
+mod site;
+
+/// Makes a test of each scenario on each distribution.
+macro_rules! on_every_host {
+    ($($scenario:path as $name:ident;)+) => {
+        mod debian_12 {
+            $(#[test] fn $name() { crate::site::with(secmon_testkit::host::Distribution::Debian12, $scenario); })+
+        }
+        mod debian_13 {
+            $(#[test] fn $name() { crate::site::with(secmon_testkit::host::Distribution::Debian13, $scenario); })+
+        }
+    };
+}
+
+on_every_host! {
+    crate::logins::each_way_in as each_way_in_over_ssh_is_reported_once_with_address_port_and_method;
+    crate::logins::refused as each_refused_attempt_over_ssh_is_reported_once_with_address_and_port;
+    crate::accounts::sudo as sudo_is_reported_once_whether_it_was_allowed_or_denied;
+    crate::accounts::su as su_is_reported_once_whether_it_succeeded_or_failed;
+    crate::accounts::changed as a_user_made_given_a_password_and_removed_is_reported_once_each;
+    crate::sessions::with_and_without_a_terminal as a_session_with_and_one_without_a_terminal_open_and_close_once;
+    crate::sessions::short as a_session_that_is_over_at_once_is_still_opened_and_closed;
+    crate::sessions::many as twenty_logins_at_once_are_twenty_opened_and_twenty_closed;
+    crate::sessions::console as a_root_login_at_the_console_is_one_session_and_one_event;
+    crate::sessions::inside as su_and_sudo_inside_of_a_session_are_no_sessions;
+    crate::faults::journald as journald_may_restart_rotate_and_vacuum_and_nothing_is_lost_or_doubled;
+    crate::faults::sshd as sshd_may_restart_while_a_session_lives_on;
+    crate::faults::logind as logind_may_restart_while_a_session_lives_on;
+    crate::faults::no_logind as a_logind_that_is_gone_for_good_is_said_where_nothing_else_knows_who_is_there;
+    crate::faults::dbus as dbus_may_restart_while_a_session_lives_on;
+}
