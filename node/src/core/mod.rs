@@ -64,7 +64,7 @@ impl NodeCore {
             // The auth log tells of the same attempt, and more.
             Observation::BadLogin(_) if matches!(self.seen.facet(FacetId::AUTH_LOG), RawFacet::Ready(_)) => {}
             Observation::BadLogin(event) => self.append(Envelope::auth(&event), now),
-            Observation::AuthMissed(reason) => {
+            Observation::Missed(reason) => {
                 let lost = self.outbox.lose(&reason, now);
                 self.mend(lost.state_broken, now);
             }
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn what_a_watcher_missed_is_a_record_that_says_why() {
         let mut core = NodeCore::new(Epoch(1), 1 << 20);
-        core.observe(Observation::AuthMissed("the source changed".to_owned()), NOW);
+        core.observe(Observation::Missed("the source changed".to_owned()), NOW);
         let record: NodeRecord = codec::decode(core.held().next().unwrap()).unwrap();
         assert_eq!(record.seq, Seq(1));
         let Body::Lost(lost) = record.envelope.decode().unwrap() else { panic!("{record:?}") };

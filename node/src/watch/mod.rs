@@ -30,8 +30,8 @@ pub enum Observation {
     Auth(Box<AuthEvent>),
     /// A login that failed, of a log that says less than the auth log; it counts only where no auth log is read.
     BadLogin(Box<AuthEvent>),
-    /// Events of the auth log may have gone unseen, and why.
-    AuthMissed(String),
+    /// Sessions, or events of the auth log, may have gone unseen, and why.
+    Missed(String),
 }
 
 /// Where watchers send what they see. Bounded: a watcher waits when the core is behind.

@@ -110,7 +110,7 @@ impl Report {
     /// Says that something may be missing, and why.
     pub(super) async fn missed(&mut self, reason: String) -> Result<(), Closed> {
         tracing::warn!(reason = %reason.escape_debug(), "the auth log has a hole");
-        self.out.send(Observation::AuthMissed(reason)).await.map_err(|_| Closed)
+        self.out.send(Observation::Missed(reason)).await.map_err(|_| Closed)
     }
 
     /// Says that `source` is read.

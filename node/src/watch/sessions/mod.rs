@@ -147,7 +147,7 @@ impl Owned {
                 }
                 let observation = match told {
                     Told::Sessions(facet) => Observation::Sessions(facet),
-                    Told::Missed(why) => Observation::AuthMissed(why),
+                    Told::Missed(why) => Observation::Missed(why),
                 };
                 if self.out.send(observation).await.is_err() {
                     return;

@@ -50,7 +50,7 @@ impl Watching {
     /// Why something may be missing.
     async fn missed(&mut self) -> String {
         match self.next().await {
-            Observation::AuthMissed(reason) => reason,
+            Observation::Missed(reason) => reason,
             other => panic!("nothing missed: {other:?}"),
         }
     }
