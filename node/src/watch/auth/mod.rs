@@ -73,7 +73,8 @@ pub enum AuthSourceChoice {
 
 /// Watches the auth log until `cancel`, or until nobody reads `out`.
 ///
-/// Sends one [`Observation::Auth`] for each event logged from now on, and [`Observation::AuthLog`] whenever
+/// Sends one [`Observation::Auth`](super::Observation::Auth) for each event logged from now on, and
+/// [`Observation::AuthLog`](super::Observation::AuthLog) whenever
 /// the source changes, goes or comes back.
 pub async fn watch(config: AuthConfig, out: Observations, cancel: CancellationToken) {
     let sources = Sources { journal: Journal::system(), files: config.files, recheck: RECHECK };

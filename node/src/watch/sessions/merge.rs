@@ -59,8 +59,15 @@ enum Logind {
     Unheard,
     /// It never did.
     Absent(Unavailable),
-    /// Its sessions by id; and since when and why it is not heard.
-    Heard { sessions: BTreeMap<String, LogindSession>, lost: Option<Loss> },
+    Heard {
+        /// Its sessions by id.
+        sessions: BTreeMap<String, LogindSession>,
+        /// Sessions that it no longer lists and never said to have ended: it was stopped and started again, and
+        /// counts anew. Each ends with its leader.
+        forgotten: Vec<LogindSession>,
+        /// Since when and why it is not heard.
+        lost: Option<Loss>,
+    },
 }
 
 struct Loss {
@@ -99,6 +106,8 @@ pub(super) struct Merge {
     recent: VecDeque<(Session, BTreeSet<SessionSource>)>,
     missed: Vec<String>,
     told: Option<Facet<String, Session>>,
+    /// The sessions that were told last, while they cannot be seen.
+    unseen_since: Option<BTreeMap<String, Session>>,
 }
 
 /// A session that there is.
@@ -126,6 +135,7 @@ impl Merge {
             recent: VecDeque::new(),
             missed: Vec::new(),
             told: None,
+            unseen_since: None,
         }
     }
 
@@ -134,16 +144,20 @@ impl Merge {
         match news {
             LogindNews::Listed(listed) => {
                 let mut sessions: BTreeMap<_, _> = listed.into_iter().map(|s| (s.id.clone(), s)).collect();
-                if let Logind::Heard { sessions: before, .. } = &self.logind {
-                    for (id, session) in &mut sessions {
-                        session.closing |=
-                            before.get(id).is_some_and(|b| b.key() == session.key() && b.closing);
+                let mut forgotten = Vec::new();
+                if let Logind::Heard { sessions: before, forgotten: long_ago, .. } = &mut self.logind {
+                    for known in std::mem::take(before).into_values().chain(std::mem::take(long_ago)) {
+                        match sessions.get_mut(&known.id).filter(|listed| listed.key() == known.key()) {
+                            Some(listed) => listed.closing |= known.closing,
+                            None if known.leader.is_some() && !known.closing => forgotten.push(known),
+                            None => {}
+                        }
                     }
                 }
                 for session in sessions.values() {
                     self.searches.wants(session, now);
                 }
-                self.logind = Logind::Heard { sessions, lost: None };
+                self.logind = Logind::Heard { sessions, forgotten, lost: None };
             }
             LogindNews::Seen(mut session) => {
                 let Logind::Heard { sessions, .. } = &mut self.logind else { return };
@@ -198,10 +212,11 @@ impl Merge {
 
     /// Process `pid` has ended, which leads a session.
     pub(super) fn handle_end(&mut self, pid: u32) {
-        if let Logind::Heard { sessions, .. } = &mut self.logind {
+        if let Logind::Heard { sessions, forgotten, .. } = &mut self.logind {
             for session in sessions.values_mut().filter(|s| s.leader == Some(pid)) {
                 session.closing = true;
             }
+            forgotten.retain(|s| s.leader != Some(pid));
         }
         if let Some(Ok(logins)) = &mut self.utmp {
             logins.retain(|l| u32::try_from(l.login.pid) != Ok(pid));
@@ -213,18 +228,20 @@ impl Merge {
         self.searches.restart(now);
     }
 
-    /// The sessions whose terminal is to be looked for now, by logind's id and leader. Each look is answered by
+    /// The sessions whose terminal is to be looked for now, by key and leader. Each look is answered by
     /// [`Merge::handle_terminal`].
     pub(super) fn poll_searches(&mut self, now: Instant) -> Vec<(String, u32)> {
         if let Logind::Heard { sessions, .. } = &self.logind {
-            self.searches.retain(|id| sessions.get(id).is_some_and(|s| !s.closing));
+            let live: BTreeSet<_> =
+                sessions.values().filter(|s| !s.closing).map(LogindSession::key).collect();
+            self.searches.retain(|key| live.contains(key));
         }
         self.searches.due(now)
     }
 
     /// What the processes of a session say of its terminal.
-    pub(super) fn handle_terminal(&mut self, id: &str, terminal: Terminal) {
-        self.searches.found(id, terminal);
+    pub(super) fn handle_terminal(&mut self, key: &str, terminal: Terminal) {
+        self.searches.found(key, terminal);
     }
 
     /// Whether there are sessions that may yet get a terminal which nobody tells of.
@@ -234,8 +251,10 @@ impl Merge {
 
     /// The processes that lead the sessions that were told.
     pub(super) fn leaders(&self) -> BTreeSet<u32> {
-        match &self.told {
-            Some(Facet::Ready(sessions)) => sessions.values().filter_map(|s| s.leader).collect(),
+        match (&self.told, &self.unseen_since) {
+            (Some(Facet::Ready(sessions)), _) | (_, Some(sessions)) => {
+                sessions.values().filter_map(|s| s.leader).collect()
+            }
             _ => BTreeSet::new(),
         }
     }
@@ -258,11 +277,17 @@ impl Merge {
         match self.status(now) {
             None => return out,
             Some(Err(why)) => {
-                self.held.clear();
+                if let Some(Facet::Ready(sessions)) = &mut self.told {
+                    self.unseen_since = Some(std::mem::take(sessions));
+                }
                 self.tell(Facet::Unavailable(why), &mut out);
                 return out;
             }
             Some(Ok(())) => {}
+        }
+        if let Some(sessions) = self.unseen_since.take() {
+            // What came and went meanwhile is told against what was known.
+            self.tell(Facet::Ready(sessions), &mut out);
         }
         let before = match &self.told {
             Some(Facet::Ready(sessions)) => Some(sessions.clone()),
@@ -356,17 +381,22 @@ impl Merge {
     fn candidates(&mut self) -> BTreeMap<String, Candidate> {
         let mut found: BTreeMap<String, Candidate> = BTreeMap::new();
         let mut by_id: BTreeMap<&str, String> = BTreeMap::new();
-        let none = BTreeMap::new();
-        let (sessions, heard) = match &self.logind {
-            Logind::Heard { sessions, lost } => (sessions, lost.is_none()),
-            _ => (&none, false),
+        let none = (BTreeMap::new(), Vec::new());
+        let (sessions, forgotten, heard) = match &self.logind {
+            Logind::Heard { sessions, forgotten, lost } => (sessions, forgotten, lost.is_none()),
+            _ => (&none.0, &none.1, false),
         };
-        self.aliases.retain(|key, _| sessions.values().any(|s| s.key() == *key));
+        let keys: BTreeSet<_> = sessions.values().chain(forgotten).map(LogindSession::key).collect();
+        self.aliases.retain(|key, _| keys.contains(key));
+        for session in forgotten.iter().filter(|s| s.is_login()) {
+            let key = self.aliases.get(&session.key()).cloned().unwrap_or_else(|| session.key());
+            found.insert(key, Candidate { session: session.session(), waits: false, in_utmp: true });
+        }
         for session in sessions.values().filter(|s| s.is_login() && !s.closing) {
             let key = self.aliases.get(&session.key()).cloned().unwrap_or_else(|| session.key());
             let mut candidate = Candidate { session: session.session(), waits: false, in_utmp: false };
             if session.may_get_a_terminal() {
-                match self.searches.terminal(&session.id) {
+                match self.searches.terminal(&session.key()) {
                     Some(Terminal::Is(tty)) => candidate.sits_at(tty),
                     Some(Terminal::None) => {}
                     Some(Terminal::NotYet) | None => candidate.waits = session.leader.is_some(),

@@ -339,7 +339,7 @@ fn that_logind_restarts_opens_and_closes_nothing() {
     assert_eq!(run.at(3000).poll(), []);
     assert_eq!(run.logind(LogindNews::Listed(vec![ssh("5", "alice")])).poll(), []);
     // What changed meanwhile is told.
-    run.logind(LogindNews::Lost(why("gone")));
+    run.logind(LogindNews::Lost(why("gone"))).merge.handle_end(700);
     assert_eq!(run.logind(LogindNews::Listed(vec![console("6")])).poll(), [ready(&["root console logind"])]);
 }
 
@@ -357,6 +357,37 @@ fn without_logind_and_utmp_nobody_can_be_seen_and_that_is_said() {
     assert_eq!(run.merge.next(), Some(run.now + GRACE));
     assert_eq!(run.at(15_010).poll(), [Seen::Unavailable("gone; no utmp".to_owned())]);
     assert_eq!(run.logind(LogindNews::Listed(vec![console("1")])).poll(), [ready(&["root console logind"])]);
+}
+
+#[test]
+fn what_changed_while_nobody_could_be_seen_is_told_when_it_can_again() {
+    let mut run = Run::quiet(false);
+    let bob = LogindSession { leader: Some(900), tty: Some("tty2".to_owned()), ..ssh("2", "bob") };
+    run.seen(&console("1")).seen(&bob).poll();
+    run.logind(LogindNews::Lost(why("gone")));
+    assert_eq!(run.at(15_000).poll(), [Seen::Unavailable("gone; no utmp".to_owned())]);
+    assert_eq!(run.merge.leaders(), [850, 900].into());
+    run.merge.handle_end(900);
+    let alice = LogindSession { leader: Some(901), tty: Some("tty3".to_owned()), ..ssh("3", "alice") };
+    let known = ready(&["bob tty2 logind", "root console logind"]);
+    let now = ready(&["alice tty3 logind", "root console logind"]);
+    assert_eq!(run.at(20_000).logind(LogindNews::Listed(vec![console("1"), alice])).poll(), [known, now]);
+}
+
+#[test]
+fn a_session_that_a_new_logind_has_forgotten_ends_with_its_leader() {
+    let mut run = Run::quiet(false);
+    run.seen(&ssh("c1", "alice")).search(&Terminal::Is("pts/0".to_owned())).poll();
+    run.logind(LogindNews::Lost(why("stopped")));
+    assert_eq!(run.logind(LogindNews::Listed(vec![])).poll(), []);
+    // It counts anew.
+    let bob =
+        LogindSession { leader: Some(900), since: UnixNanos(1_795_000_009_000_000_000), ..ssh("c1", "bob") };
+    run.seen(&bob).search(&Terminal::None);
+    assert_eq!(run.poll(), [ready(&["alice pts/0 logind", "bob - logind"])]);
+    run.merge.handle_end(700);
+    assert_eq!(run.poll(), [ready(&["bob - logind"])]);
+    assert_eq!(run.removed("c1").poll(), [ready(&[])]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ const LOOKS: u32 = 10;
 /// a program that runs commands on many machines.
 const RESTARTED: usize = 64;
 
-/// The searches, by logind's id.
+/// The searches, by the session's key: logind uses an id again when it was stopped and started.
 #[derive(Debug, Default)]
 pub(super) struct Searches(BTreeMap<String, Search>);
 
@@ -45,15 +45,15 @@ impl Searches {
         match leader {
             Some(leader) => {
                 let search = Search { leader, since: now, looks: 0, found: Terminal::NotYet };
-                self.0.entry(session.id.clone()).or_insert(search);
+                self.0.entry(session.key()).or_insert(search);
             }
-            None => drop(self.0.remove(&session.id)),
+            None => drop(self.0.remove(&session.key())),
         }
     }
 
     /// Lets go of the sessions that are gone.
     pub(super) fn retain(&mut self, lives: impl Fn(&str) -> bool) {
-        self.0.retain(|id, _| lives(id));
+        self.0.retain(|key, _| lives(key));
     }
 
     /// Starts anew for the sessions that have none.
@@ -70,23 +70,23 @@ impl Searches {
     /// The sessions to look at now, with their leaders.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(String, u32)> {
         let due = self.0.iter_mut().filter(|(_, search)| search.due().is_some_and(|at| at <= now));
-        due.map(|(id, search)| {
+        due.map(|(key, search)| {
             search.looks += 1;
-            (id.clone(), search.leader)
+            (key.clone(), search.leader)
         })
         .collect()
     }
 
     /// What a look found.
-    pub(super) fn found(&mut self, id: &str, terminal: Terminal) {
-        if let Some(search) = self.0.get_mut(id) {
+    pub(super) fn found(&mut self, key: &str, terminal: Terminal) {
+        if let Some(search) = self.0.get_mut(key) {
             search.found = terminal;
         }
     }
 
-    /// What is known of the terminal of session `id`; none of a session that is not searched.
-    pub(super) fn terminal(&self, id: &str) -> Option<&Terminal> {
-        self.0.get(id).map(|search| &search.found)
+    /// What is known of the terminal of session `key`; none of a session that is not searched.
+    pub(super) fn terminal(&self, key: &str) -> Option<&Terminal> {
+        self.0.get(key).map(|search| &search.found)
     }
 
     /// Whether any session has none, and a new terminal would start the search anew.
