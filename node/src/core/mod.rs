@@ -61,9 +61,12 @@ impl NodeCore {
             Observation::WgPeers(facet) => self.facet(FacetId::WG_PEERS, RawFacet::encode(&facet), now),
             Observation::AuthLog(facet) => self.facet(FacetId::AUTH_LOG, RawFacet::encode(&facet), now),
             Observation::Auth(event) => self.append(Envelope::auth(&event), now),
-            // The auth log tells of the same attempt, and more.
-            Observation::BadLogin(_) if matches!(self.seen.facet(FacetId::AUTH_LOG), RawFacet::Ready(_)) => {}
-            Observation::BadLogin(event) => self.append(Envelope::auth(&event), now),
+            // Where there is an auth log it tells of the same attempt, and more.
+            Observation::BadLogin(event) => {
+                if matches!(self.seen.facet(FacetId::AUTH_LOG), RawFacet::Unavailable(_)) {
+                    self.append(Envelope::auth(&event), now);
+                }
+            }
             Observation::Missed(reason) => {
                 let lost = self.outbox.lose(&reason, now);
                 self.mend(lost.state_broken, now);

@@ -4,24 +4,29 @@
 //! What must not live here: what a session means beside other sources.
 //!
 //! logind is never started for the sake of looking: its owner is asked for by name, and calls go to the owner, which
-//! activates nothing. A signal counts only when that owner sent it, for on the system bus anybody may send
-//! a signal to anybody.
+//! activates nothing. Only what that owner sends is listened to, for on the system bus anybody may send a signal to
+//! anybody. An answer that fails says nothing of a session; only logind's word that there is none does.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    convert::Infallible,
     num::NonZeroUsize,
     path::Path,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::{
+    StreamExt as _,
+    stream::{FuturesUnordered, SelectAll},
+};
 use secmon_protocol::{
     facet::Unavailable,
     limits::{MAX_ENTRIES, clip},
     time::UnixNanos,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, warn};
 use zbus::{
     Connection, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant, Variant,
@@ -43,18 +48,19 @@ const SOCKET: &str = "/run/dbus/system_bus_socket";
 
 /// For connecting, and for an answer; a sound bus takes milliseconds, also while the machine starts.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// Messages that may wait while the list is asked for; one session makes some five.
+/// Signals of one rule that wait; one session makes some five.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
-/// Sessions asked about at the same time.
+/// Sessions asked about at the same time. The bus allows 128 calls of one connection without an answer
+/// (`max_replies_per_connection`, dbus-daemon(1)).
 const AT_ONCE: usize = 16;
 /// Sessions whose description is awaited; where more come at once, the list is asked for again.
-const AWAITED: usize = 512;
-/// First wait before the bus is tried again, and the longest.
+const AWAITED: usize = 4096;
+/// First wait before the bus or the list is tried again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// Connects to the system's bus, also where `DBUS_SYSTEM_BUS_ADDRESS` names it.
 async fn connect() -> zbus::Result<Connection> {
-    let connecting = zbus::connection::Builder::system().method_timeout(TIMEOUT).max_queued(QUEUE).build();
+    let connecting = zbus::connection::Builder::system().method_timeout(TIMEOUT).build();
     match tokio::time::timeout(TIMEOUT, Box::pin(connecting)).await {
         Ok(connected) => connected,
         Err(_) => Err(io(std::io::ErrorKind::TimedOut)),
@@ -70,34 +76,36 @@ struct Closed;
 
 /// Tells `out` of logind's sessions, for ever; ends only when nobody takes it.
 pub(super) async fn watch(out: mpsc::Sender<LogindNews>) {
-    let mut wait = RETRY.0;
+    let mut pause = Backoff::default();
     let mut before = false;
     loop {
-        match connect().await {
+        let why = match connect().await {
             Err(error) => {
                 debug!(%error, "cannot reach the system bus");
-                if out.send(LogindNews::Lost(no_bus(&error))).await.is_err() {
-                    return;
-                }
+                no_bus(&error)
             }
             Ok(connection) => {
-                let mut session = Heard { out: &out, owner: None, before };
-                match Box::pin(session.follow(&connection)).await {
-                    Err(Stop::Closed) => return,
-                    Err(Stop::Bus(error)) => {
+                let mut heard = Heard::new(&connection, &out, before);
+                let Err(stop) = Box::pin(heard.follow()).await;
+                if heard.listed {
+                    pause = Backoff::default();
+                }
+                before |= heard.listed;
+                match stop {
+                    Stop::Closed => return,
+                    Stop::Bus(error) => {
                         warn!(%error, "the system bus is gone; connecting again");
-                        before = session.owner.is_some() || session.before;
-                        wait = RETRY.0;
+                        Unavailable {
+                            reason: "the system bus closed the connection, so systemd-logind is not heard"
+                                .to_owned(),
+                            remedy: "see `systemctl status dbus`".to_owned(),
+                        }
                     }
                 }
-                let why = Unavailable {
-                    reason: "the system bus closed the connection, so systemd-logind is not heard".to_owned(),
-                    remedy: "see `systemctl status dbus`".to_owned(),
-                };
-                if out.send(LogindNews::Lost(why)).await.is_err() {
-                    return;
-                }
             }
+        };
+        if out.send(LogindNews::Lost(why)).await.is_err() {
+            return;
         }
         // A bus that comes back makes its socket anew, or listened on it all the time.
         let appears = async {
@@ -106,9 +114,24 @@ pub(super) async fn watch(out: mpsc::Sender<LogindNews>) {
                 Err(_) => std::future::pending().await,
             }
         };
-        let pause = wait.mul_f64(rand::random_range(0.5..1.0));
-        let _ = tokio::time::timeout(pause, appears).await;
-        wait = (wait * 2).min(RETRY.1);
+        let _ = tokio::time::timeout(pause.next(), appears).await;
+    }
+}
+
+/// Ever longer waits, with jitter.
+struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(RETRY.0)
+    }
+}
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let wait = self.0.mul_f64(rand::random_range(0.5..1.0));
+        self.0 = (self.0 * 2).min(RETRY.1);
+        wait
     }
 }
 
@@ -151,11 +174,34 @@ impl From<zbus::fdo::Error> for Stop {
 
 /// One connection to the bus.
 struct Heard<'a> {
+    connection: &'a Connection,
     out: &'a mpsc::Sender<LogindNews>,
-    /// logind's unique name on this bus, while it has one.
-    owner: Option<String>,
     /// Whether logind was heard on an earlier connection, and has not been since.
     before: bool,
+    /// Whether it listed its sessions on this one.
+    listed: bool,
+    /// logind's unique name on this bus, while it has one.
+    owner: Option<String>,
+    /// Sessions whose description is awaited, by object path.
+    awaited: BTreeMap<String, Awaited>,
+    /// Those of them that were not asked about yet.
+    queue: VecDeque<OwnedObjectPath>,
+    /// The calls that were made.
+    calls: FuturesUnordered<Call>,
+    in_flight: usize,
+    /// The list that is being made.
+    listing: Option<Listing>,
+    pause: Backoff,
+    /// When to ask for the list again, because an answer failed.
+    list_at: Option<Instant>,
+}
+
+type Call = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What logind answered.
+enum Answer {
+    List(zbus::Result<Vec<OwnedObjectPath>>),
+    Described(OwnedObjectPath, zbus::Result<LogindSession>),
 }
 
 /// A session whose description is awaited.
@@ -169,162 +215,232 @@ struct Awaited {
     again: bool,
 }
 
-impl Heard<'_> {
-    async fn tell(&self, news: LogindNews) -> Result<(), Closed> {
+/// A list whose sessions are being described.
+#[derive(Default)]
+struct Listing {
+    /// Paths of those that are not yet.
+    left: BTreeSet<String>,
+    sessions: Vec<LogindSession>,
+    /// What is to be told when the list has been.
+    after: Vec<LogindNews>,
+}
+
+impl<'a> Heard<'a> {
+    fn new(connection: &'a Connection, out: &'a mpsc::Sender<LogindNews>, before: bool) -> Self {
+        Self {
+            connection,
+            out,
+            before,
+            listed: false,
+            owner: None,
+            awaited: BTreeMap::new(),
+            queue: VecDeque::new(),
+            calls: FuturesUnordered::new(),
+            in_flight: 0,
+            listing: None,
+            pause: Backoff::default(),
+            list_at: None,
+        }
+    }
+
+    async fn tell(&mut self, news: LogindNews) -> Result<(), Closed> {
         self.out.send(news).await.map_err(|_| Closed)
     }
 
-    async fn follow(&mut self, connection: &Connection) -> Result<std::convert::Infallible, Stop> {
-        let mut messages = MessageStream::from(connection);
-        let bus = DBusProxy::new(connection).await?;
-        for rule in rules()? {
-            bus.add_match_rule(rule).await?;
-        }
+    /// Hears the bus to the end of the connection. Signals and answers are taken as they come, so that neither
+    /// ever waits for the other.
+    async fn follow(&mut self) -> Result<Infallible, Stop> {
+        let mut owners = listen(self.connection, owner_rule()?).await?;
+        let bus = DBusProxy::new(self.connection).await?;
         let name = zbus::names::BusName::try_from(LOGIND)?;
-        match bus.get_name_owner(name).await {
-            Ok(owner) => self.owner = Some(owner.to_string()),
-            Err(zbus::fdo::Error::NameHasNoOwner(_)) => self.tell(LogindNews::Lost(no_logind())).await?,
+        let owner = match bus.get_name_owner(name).await {
+            Ok(owner) => Some(owner.to_string()),
+            Err(zbus::fdo::Error::NameHasNoOwner(_)) => None,
             Err(error) => return Err(error.into()),
-        }
-        if self.owner.is_some() {
-            self.list(connection).await?;
-        }
-        let mut awaited: BTreeMap<String, Awaited> = BTreeMap::new();
-        let mut answers = FuturesUnordered::new();
+        };
+        let mut signals = self.attend(owner).await?;
         loop {
+            while self.in_flight < AT_ONCE
+                && let Some(path) = self.queue.pop_front()
+            {
+                self.in_flight += 1;
+                self.calls.push(self.describe(path));
+            }
+            let list_at = self.list_at;
+            let retry = async {
+                match list_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                message = messages.next() => {
-                    let Some(message) = message.transpose()? else {
-                        return Err(Stop::Bus(io(std::io::ErrorKind::UnexpectedEof)));
-                    };
-                    match self.signal(&message) {
-                        None => {}
-                        Some(Signal::Owner(owner)) => {
-                            self.owner = owner;
-                            awaited.clear();
-                            answers.clear();
-                            if self.owner.is_some() {
-                                self.list(connection).await?;
-                            } else {
-                                self.tell(LogindNews::Lost(no_logind())).await?;
-                            }
-                        }
-                        Some(Signal::New(path)) if awaited.len() < AWAITED => {
-                            let entry = awaited.entry(path.to_string());
-                            if matches!(entry, std::collections::btree_map::Entry::Vacant(_)) {
-                                answers.push(self.describe(connection, path));
-                            }
-                            entry.or_default().new = true;
-                        }
-                        Some(Signal::Changed(path)) if awaited.len() < AWAITED => {
-                            match awaited.get_mut(path.as_str()) {
-                                Some(entry) => entry.again = true,
-                                None => {
-                                    awaited.insert(path.to_string(), Awaited::default());
-                                    answers.push(self.describe(connection, path));
-                                }
-                            }
-                        }
-                        Some(Signal::New(_) | Signal::Changed(_)) => {
-                            warn!("more sessions come than logind answers about; asking for the list");
-                            awaited.clear();
-                            answers.clear();
-                            self.list(connection).await?;
-                            let why = "too many sessions came at once; one that closed at once is not reported";
-                            self.tell(LogindNews::Missed(why.to_owned())).await?;
-                        }
-                        Some(Signal::Removed(id, path)) => match awaited.get_mut(path.as_str()) {
-                            Some(entry) => entry.removed = Some(id),
-                            None => self.tell(LogindNews::Removed(id)).await?,
-                        },
+                biased;
+                message = owners.next() => {
+                    if let Some(owner) = new_owner(&message.ok_or_else(gone)??) {
+                        signals = self.attend(owner).await?;
                     }
                 }
-                Some((path, answer)) = answers.next() => {
-                    let Some(state) = awaited.remove(path.as_str()) else { continue };
-                    match answer {
-                        Ok(session) => {
-                            self.tell(LogindNews::Seen(session)).await?;
-                            if let Some(id) = state.removed {
-                                self.tell(LogindNews::Removed(id)).await?;
-                            } else if state.again {
-                                awaited.insert(path.to_string(), Awaited::default());
-                                answers.push(self.describe(connection, path));
-                            }
-                        }
-                        Err(error) => {
-                            debug!(path = path.as_str(), %error, "a session went before it was described");
-                            if state.new {
-                                self.tell(LogindNews::Unseen).await?;
-                            } else if let Some(id) = state.removed {
-                                self.tell(LogindNews::Removed(id)).await?;
-                            }
-                        }
+                Some(answer) = self.calls.next() => match answer {
+                    Answer::List(listed) => self.handle_list(listed).await?,
+                    Answer::Described(path, described) => {
+                        self.in_flight -= 1;
+                        self.handle_described(path, described).await?;
+                    }
+                },
+                message = signals.next(), if !signals.is_empty() => {
+                    if let Some(signal) = signal(&message.ok_or_else(gone)??) {
+                        self.handle_signal(signal).await?;
                     }
                 }
+                () = retry => self.ask_for_list(),
             }
         }
     }
 
-    /// What a message says that concerns sessions.
-    fn signal(&self, message: &Message) -> Option<Signal> {
-        let header = message.header();
-        if header.message_type() != Type::Signal {
-            return None;
+    /// Listens to the owner of logind's name from now on, and to nobody else.
+    async fn attend(&mut self, owner: Option<String>) -> Result<SelectAll<MessageStream>, Stop> {
+        self.owner = owner;
+        self.forget();
+        let mut signals = SelectAll::new();
+        match self.owner.clone() {
+            None => self.tell(LogindNews::Lost(no_logind())).await?,
+            Some(owner) => {
+                for rule in rules(owner)? {
+                    signals.push(listen(self.connection, rule).await?);
+                }
+                self.ask_for_list();
+            }
         }
-        let (sender, member) = (header.sender()?.as_str(), header.member()?.as_str());
-        let body = message.body();
-        match (header.interface()?.as_str(), member) {
-            (BUS, "NameOwnerChanged") if sender == BUS => {
-                let (name, _, new): (&str, &str, &str) = body.deserialize().ok()?;
-                (name == LOGIND).then(|| Signal::Owner(Some(new.to_owned()).filter(|n| !n.is_empty())))
-            }
-            _ if Some(sender) != self.owner.as_deref() => None,
-            (MANAGER, "SessionNew") => {
-                let (_id, path): (&str, OwnedObjectPath) = body.deserialize().ok()?;
-                Some(Signal::New(path))
-            }
-            (MANAGER, "SessionRemoved") => {
-                let (id, path): (String, OwnedObjectPath) = body.deserialize().ok()?;
-                Some(Signal::Removed(id, path))
-            }
-            (PROPERTIES, "PropertiesChanged") => {
-                let (interface, changed, gone): (&str, HashMap<&str, Variant<'_>>, Vec<&str>) =
-                    body.deserialize().ok()?;
-                // Idle hints and locks change all day, and nothing of ours with them.
-                let ours =
-                    |name: &&str| matches!(*name, "TTY" | "Type" | "Class" | "State" | "Active" | "Display");
-                let concerns = interface == SESSION && (changed.keys().any(ours) || gone.iter().any(ours));
-                let path = header.path()?;
-                concerns.then(|| Signal::Changed(OwnedObjectPath::from(path.to_owned())))
-            }
-            _ => None,
-        }
+        Ok(signals)
     }
 
-    /// Asks for the list, describes each, and tells them all.
-    async fn list(&mut self, connection: &Connection) -> Result<(), Stop> {
-        let Some(owner) = self.owner.as_deref() else { return Ok(()) };
-        let reply =
-            connection.call_method(Some(owner), MANAGER_PATH, Some(MANAGER), "ListSessions", &()).await;
-        let reply = match reply {
-            Ok(reply) => reply,
+    fn forget(&mut self) {
+        self.awaited.clear();
+        self.queue.clear();
+        self.calls.clear();
+        (self.in_flight, self.listing, self.list_at) = (0, None, None);
+    }
+
+    fn ask_for_list(&mut self) {
+        self.forget();
+        let Some(owner) = self.owner.clone() else { return };
+        let connection = self.connection.clone();
+        self.calls.push(Box::pin(async move {
+            let asked = async {
+                let reply = connection
+                    .call_method(Some(owner.as_str()), MANAGER_PATH, Some(MANAGER), "ListSessions", &())
+                    .await?;
+                let body = reply.body();
+                let listed: Vec<(String, u32, String, String, OwnedObjectPath)> = body.deserialize()?;
+                Ok(listed.into_iter().map(|(.., path)| path).take(MAX_ENTRIES).collect())
+            };
+            Answer::List(asked.await)
+        }));
+    }
+
+    async fn handle_list(&mut self, listed: zbus::Result<Vec<OwnedObjectPath>>) -> Result<(), Stop> {
+        match listed {
+            Ok(paths) => {
+                let left = paths.iter().map(ToString::to_string).collect();
+                self.listing = Some(Listing { left, ..Listing::default() });
+                for path in paths {
+                    self.await_description(path);
+                }
+                Ok(self.end_of_list().await?)
+            }
             Err(error) => {
-                self.tell(LogindNews::Lost(refused(&error))).await?;
+                self.list_at = Some(Instant::now() + self.pause.next());
+                Ok(self.tell(LogindNews::Lost(refused(&error))).await?)
+            }
+        }
+    }
+
+    fn await_description(&mut self, path: OwnedObjectPath) -> &mut Awaited {
+        let key = path.to_string();
+        if !self.awaited.contains_key(&key) {
+            self.queue.push_back(path);
+        }
+        self.awaited.entry(key).or_default()
+    }
+
+    async fn handle_signal(&mut self, signal: Signal) -> Result<(), Stop> {
+        if self.awaited.len() >= AWAITED && !matches!(signal, Signal::Removed(..)) {
+            let why = "more sessions came at once than systemd-logind answers about; one that closed at once is not \
+                       reported";
+            self.ask_for_list();
+            return Ok(self.tell(LogindNews::Missed(why.to_owned())).await?);
+        }
+        match signal {
+            Signal::New(path) => self.await_description(path).new = true,
+            Signal::Changed(path) => {
+                let known = self.awaited.contains_key(path.as_str());
+                self.await_description(path).again |= known;
+            }
+            Signal::Removed(id, path) => match self.awaited.get_mut(path.as_str()) {
+                Some(awaited) => awaited.removed = Some(id),
+                None => self.tell(LogindNews::Removed(id)).await?,
+            },
+        }
+        Ok(())
+    }
+
+    async fn handle_described(
+        &mut self,
+        path: OwnedObjectPath,
+        described: zbus::Result<LogindSession>,
+    ) -> Result<(), Stop> {
+        let Some(state) = self.awaited.remove(path.as_str()) else { return Ok(()) };
+        let mut news = Vec::new();
+        match described {
+            Ok(session) => {
+                match &mut self.listing {
+                    Some(listing) => listing.sessions.push(session),
+                    None => news.push(LogindNews::Seen(session)),
+                }
+                match state.removed {
+                    Some(id) => news.push(LogindNews::Removed(id)),
+                    None if state.again => drop(self.await_description(path.clone())),
+                    None => {}
+                }
+            }
+            Err(error) if is_gone(&error) => {
+                debug!(path = path.as_str(), %error, "a session went before it was described");
+                news.extend(state.new.then_some(LogindNews::Unseen));
+                news.extend(state.removed.map(LogindNews::Removed));
+            }
+            Err(error) => {
+                // It may live: who is there is asked anew.
+                warn!(path = path.as_str(), %error, "systemd-logind does not describe a session");
+                self.forget();
+                self.list_at = Some(Instant::now() + self.pause.next());
                 return Ok(());
             }
-        };
-        let body = reply.body();
-        let listed: Vec<(String, u32, String, String, OwnedObjectPath)> = body.deserialize()?;
-        let count = listed.len();
-        let sessions = futures::stream::iter(listed.into_iter().take(MAX_ENTRIES))
-            .map(|(.., path)| self.describe(connection, path))
-            .buffer_unordered(AT_ONCE)
-            // One that cannot be described has gone meanwhile.
-            .filter_map(async |(_, answer)| answer.ok())
-            .collect::<Vec<_>>()
-            .await;
-        debug!(count, described = sessions.len(), "logind listed its sessions");
-        self.tell(LogindNews::Listed(sessions)).await?;
+        }
+        match &mut self.listing {
+            Some(listing) => {
+                listing.left.remove(path.as_str());
+                listing.after.extend(news);
+                Ok(self.end_of_list().await?)
+            }
+            None => {
+                for news in news {
+                    self.tell(news).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the list, if all of it is described.
+    async fn end_of_list(&mut self) -> Result<(), Closed> {
+        let Some(listing) = self.listing.take_if(|listing| listing.left.is_empty()) else { return Ok(()) };
+        debug!(sessions = listing.sessions.len(), "logind listed its sessions");
+        self.listed = true;
+        self.pause = Backoff::default();
+        self.tell(LogindNews::Listed(listing.sessions)).await?;
+        for news in listing.after {
+            self.tell(news).await?;
+        }
         if std::mem::take(&mut self.before) {
             let why = "the system bus was away; a login without a terminal that came and went meanwhile is not reported";
             self.tell(LogindNews::Missed(why.to_owned())).await?;
@@ -332,13 +448,9 @@ impl Heard<'_> {
         Ok(())
     }
 
-    fn describe(
-        &self,
-        connection: &Connection,
-        path: OwnedObjectPath,
-    ) -> impl Future<Output = (OwnedObjectPath, zbus::Result<LogindSession>)> + use<> {
-        let (connection, owner) = (connection.clone(), self.owner.clone());
-        async move {
+    fn describe(&self, path: OwnedObjectPath) -> Call {
+        let (connection, owner) = (self.connection.clone(), self.owner.clone());
+        Box::pin(async move {
             let described = async {
                 let reply = connection
                     .call_method(
@@ -353,33 +465,100 @@ impl Heard<'_> {
                 session(&properties).ok_or_else(|| zbus::Error::Failure("a session without an Id".to_owned()))
             };
             let answer = described.await;
-            (path, answer)
-        }
+            Answer::Described(path, answer)
+        })
     }
 }
 
-/// What a message says.
+/// What a signal of logind's says.
 enum Signal {
-    /// logind has this name on the bus now.
-    Owner(Option<String>),
     New(OwnedObjectPath),
     Removed(String, OwnedObjectPath),
     Changed(OwnedObjectPath),
 }
 
-fn rules() -> zbus::Result<Vec<MatchRule<'static>>> {
-    let signals = || MatchRule::builder().msg_type(Type::Signal);
-    Ok(vec![
-        signals().sender(LOGIND).interface(MANAGER).path(MANAGER_PATH).build()?,
+/// What a message says that concerns sessions.
+fn signal(message: &Message) -> Option<Signal> {
+    let header = message.header();
+    let body = message.body();
+    match (header.interface()?.as_str(), header.member()?.as_str()) {
+        (MANAGER, "SessionNew") => {
+            let (_id, path): (&str, OwnedObjectPath) = body.deserialize().ok()?;
+            Some(Signal::New(path))
+        }
+        (MANAGER, "SessionRemoved") => {
+            let (id, path): (String, OwnedObjectPath) = body.deserialize().ok()?;
+            Some(Signal::Removed(id, path))
+        }
+        (PROPERTIES, "PropertiesChanged") => {
+            let (interface, changed, gone): (&str, HashMap<&str, Variant<'_>>, Vec<&str>) =
+                body.deserialize().ok()?;
+            // Idle hints and locks change all day, and nothing of ours with them.
+            let ours =
+                |name: &&str| matches!(*name, "TTY" | "Type" | "Class" | "State" | "Active" | "Display");
+            let concerns = interface == SESSION && (changed.keys().any(ours) || gone.iter().any(ours));
+            let path = header.path()?;
+            concerns.then(|| Signal::Changed(OwnedObjectPath::from(path.to_owned())))
+        }
+        _ => None,
+    }
+}
+
+/// Who has logind's name on the bus now, if the message says that this has changed. Only the bus itself may say so.
+fn new_owner(message: &Message) -> Option<Option<String>> {
+    if message.header().sender()?.as_str() != BUS {
+        return None;
+    }
+    let body = message.body();
+    let (name, _, new): (&str, &str, &str) = body.deserialize().ok()?;
+    (name == LOGIND).then(|| Some(new.to_owned()).filter(|new| !new.is_empty()))
+}
+
+async fn listen(connection: &Connection, rule: MatchRule<'static>) -> zbus::Result<MessageStream> {
+    MessageStream::for_match_rule(rule, connection, Some(QUEUE)).await
+}
+
+fn owner_rule() -> zbus::Result<MatchRule<'static>> {
+    MatchRule::builder()
+        .msg_type(Type::Signal)
+        .sender(BUS)
+        .interface(BUS)
+        .member("NameOwnerChanged")
+        .arg(0, LOGIND)
+        .build()
+}
+
+/// The signals that `owner`, a unique name, sends about sessions. What others send does not match, whatever they call
+/// themselves.
+fn rules(owner: String) -> zbus::Result<[MatchRule<'static>; 2]> {
+    let signals = || MatchRule::builder().msg_type(Type::Signal).sender(owner.clone());
+    Ok([
+        signals().interface(MANAGER).path(MANAGER_PATH).build()?,
         signals()
-            .sender(LOGIND)
             .interface(PROPERTIES)
             .member("PropertiesChanged")
             .path_namespace(SESSION_PATHS)
             .arg(0, SESSION)
             .build()?,
-        signals().sender(BUS).interface(BUS).member("NameOwnerChanged").arg(0, LOGIND).build()?,
     ])
+}
+
+/// Whether an error says that there is no such session (any more).
+fn is_gone(error: &zbus::Error) -> bool {
+    match error {
+        zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::UnknownObject(_)),
+        zbus::Error::MethodError(name, ..) => {
+            matches!(
+                name.as_str(),
+                "org.freedesktop.DBus.Error.UnknownObject" | "org.freedesktop.login1.NoSuchSession"
+            )
+        }
+        _ => false,
+    }
+}
+
+fn gone() -> zbus::Error {
+    io(std::io::ErrorKind::UnexpectedEof)
 }
 
 fn no_logind() -> Unavailable {

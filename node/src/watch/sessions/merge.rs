@@ -12,8 +12,14 @@
 //! it some round trips before there is a terminal, so it is held back until the terminal shows, a
 //! program runs without one, or [`HOLD`] has passed. One that ends before that is told as opened and closed.
 //!
-//! **Closed means closed.** A session ends when logind says so, when its leader ends, or when its record goes. That
+//! **Closed means closed.** A session ends when logind says so or when its leader ends, and one of
+//! utmp alone when its record goes. That
 //! logind cannot be heard for a while ends nothing.
+//!
+//! `candidates` says which sessions there are, `past` what the logs of logins add.
+
+mod candidates;
+mod past;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -22,13 +28,12 @@ use std::{
 
 use secmon_protocol::{
     facet::{Facet, Unavailable},
-    session::{Session, SessionKind, SessionSource},
+    session::{Session, SessionSource},
 };
 
 use super::{
-    process::{Owner, Terminal},
+    process::Terminal,
     search::Searches,
-    utmp::Sort,
     view::{LogindNews, LogindSession, Past, UtmpLogin},
 };
 
@@ -105,18 +110,11 @@ pub(super) struct Merge {
     /// Newest last.
     recent: VecDeque<(Session, BTreeSet<SessionSource>)>,
     missed: Vec<String>,
+    /// Whether anything came since the last poll.
+    dirty: bool,
     told: Option<Facet<String, Session>>,
     /// The sessions that were told last, while they cannot be seen.
     unseen_since: Option<BTreeMap<String, Session>>,
-}
-
-/// A session that there is.
-struct Candidate {
-    session: Session,
-    /// Whether more is about to be known of it.
-    waits: bool,
-    /// Whether a record of utmp is part of it.
-    in_utmp: bool,
 }
 
 impl Merge {
@@ -134,6 +132,7 @@ impl Merge {
             unseen: Vec::new(),
             recent: VecDeque::new(),
             missed: Vec::new(),
+            dirty: true,
             told: None,
             unseen_since: None,
         }
@@ -141,6 +140,7 @@ impl Merge {
 
     /// What logind's reader tells.
     pub(super) fn handle_logind(&mut self, news: LogindNews, now: Instant) {
+        self.dirty = true;
         match news {
             LogindNews::Listed(listed) => {
                 let mut sessions: BTreeMap<_, _> = listed.into_iter().map(|s| (s.id.clone(), s)).collect();
@@ -154,8 +154,14 @@ impl Merge {
                         }
                     }
                 }
+                let told = matches!(self.told, Some(Facet::Ready(_)));
                 for session in sessions.values() {
                     self.searches.wants(session, now);
+                    let known = self.known_before(session);
+                    if told && !known && !session.closing && session.is_login() {
+                        // It may be gone by the next poll, and is told all the same.
+                        self.held.insert(session.key(), Held { since: now, session: session.session() });
+                    }
                 }
                 self.logind = Logind::Heard { sessions, forgotten, lost: None };
             }
@@ -172,8 +178,10 @@ impl Merge {
                 sessions.insert(session.id.clone(), session);
             }
             LogindNews::Removed(id) => {
-                if let Logind::Heard { sessions, .. } = &mut self.logind {
-                    sessions.remove(&id);
+                if let Logind::Heard { sessions, forgotten, .. } = &mut self.logind
+                    && sessions.remove(&id).is_none()
+                {
+                    forgotten.retain(|session| session.id != id);
                 }
             }
             LogindNews::Unseen => push_bounded(&mut self.unseen, now + SETTLE, &mut self.missed),
@@ -186,9 +194,20 @@ impl Merge {
         }
     }
 
+    /// Whether `session` was told, also under the key that utmp gave it.
+    fn known_before(&self, session: &LogindSession) -> bool {
+        let key = session.key();
+        let key = self.aliases.get(&key).unwrap_or(&key);
+        matches!(&self.told, Some(Facet::Ready(told)) if told.contains_key(key))
+    }
+
     /// What utmp holds now, or why it cannot be read.
     pub(super) fn handle_utmp(&mut self, look: Result<Vec<UtmpLogin>, Unavailable>) {
         let mut look = look;
+        if self.utmp.as_ref() == Some(&look) {
+            return;
+        }
+        self.dirty = true;
         if let Ok(logins) = &mut look {
             logins.sort_by_key(|l| l.login.since);
             let keys: BTreeSet<_> = logins.iter().map(|l| l.login.key()).collect();
@@ -199,8 +218,13 @@ impl Merge {
 
     /// What a log of logins says.
     pub(super) fn handle_past(&mut self, past: Past, now: Instant) {
+        self.dirty = true;
         let id = (past.source, past.id.clone());
         if !past.ended {
+            // wtmp says the same as utmp, by the same hand, and on Debian 13 never says an end.
+            if past.source == SessionSource::Wtmp {
+                return;
+            }
             if self.open.len() >= PAST {
                 self.open.pop_first();
             }
@@ -212,6 +236,7 @@ impl Merge {
 
     /// Process `pid` has ended, which leads a session.
     pub(super) fn handle_end(&mut self, pid: u32) {
+        self.dirty = true;
         if let Logind::Heard { sessions, forgotten, .. } = &mut self.logind {
             for session in sessions.values_mut().filter(|s| s.leader == Some(pid)) {
                 session.closing = true;
@@ -221,11 +246,6 @@ impl Merge {
         if let Some(Ok(logins)) = &mut self.utmp {
             logins.retain(|l| u32::try_from(l.login.pid) != Ok(pid));
         }
-    }
-
-    /// A terminal was made: it may be one that is being looked for.
-    pub(super) fn handle_terminal_made(&mut self, now: Instant) {
-        self.searches.restart(now);
     }
 
     /// The sessions whose terminal is to be looked for now, by key and leader. Each look is answered by
@@ -241,12 +261,7 @@ impl Merge {
 
     /// What the processes of a session say of its terminal.
     pub(super) fn handle_terminal(&mut self, key: &str, terminal: Terminal) {
-        self.searches.found(key, terminal);
-    }
-
-    /// Whether there are sessions that may yet get a terminal which nobody tells of.
-    pub(super) fn lacks_terminals(&self) -> bool {
-        self.searches.lack()
+        self.dirty |= self.searches.found(key, terminal);
     }
 
     /// The processes that lead the sessions that were told.
@@ -259,8 +274,13 @@ impl Merge {
         }
     }
 
-    /// When to poll again, if nothing comes before.
+    /// When to look for terminals or to poll again, if nothing comes before.
     pub(super) fn next(&self) -> Option<Instant> {
+        self.deadline().into_iter().chain(self.searches.next()).min()
+    }
+
+    /// When something that waits has waited long enough.
+    fn deadline(&self) -> Option<Instant> {
         let held = self.held.values().map(|h| h.since + HOLD);
         let doubts = self.doubts.iter().map(|(_, at)| *at);
         let unseen = self.unseen.iter().copied();
@@ -268,12 +288,16 @@ impl Merge {
             Logind::Heard { lost: Some(Loss { at, told: false, .. }), .. } => Some(*at + GRACE),
             _ => None,
         };
-        held.chain(doubts).chain(unseen).chain(lost).chain(self.searches.next()).min()
+        held.chain(doubts).chain(unseen).chain(lost).min()
     }
 
     /// What there is to tell since the last time, in order.
     pub(super) fn poll(&mut self, now: Instant) -> Vec<Told> {
         let mut out = Vec::new();
+        if !self.dirty && self.deadline().is_none_or(|at| now < at) {
+            return out;
+        }
+        self.dirty = false;
         match self.status(now) {
             None => return out,
             Some(Err(why)) => {
@@ -377,154 +401,6 @@ impl Merge {
         })
     }
 
-    /// The sessions that there are, by key.
-    fn candidates(&mut self) -> BTreeMap<String, Candidate> {
-        let mut found: BTreeMap<String, Candidate> = BTreeMap::new();
-        let mut by_id: BTreeMap<&str, String> = BTreeMap::new();
-        let none = (BTreeMap::new(), Vec::new());
-        let (sessions, forgotten, heard) = match &self.logind {
-            Logind::Heard { sessions, forgotten, lost } => (sessions, forgotten, lost.is_none()),
-            _ => (&none.0, &none.1, false),
-        };
-        let keys: BTreeSet<_> = sessions.values().chain(forgotten).map(LogindSession::key).collect();
-        self.aliases.retain(|key, _| keys.contains(key));
-        for session in forgotten.iter().filter(|s| s.is_login()) {
-            let key = self.aliases.get(&session.key()).cloned().unwrap_or_else(|| session.key());
-            found.insert(key, Candidate { session: session.session(), waits: false, in_utmp: true });
-        }
-        for session in sessions.values().filter(|s| s.is_login() && !s.closing) {
-            let key = self.aliases.get(&session.key()).cloned().unwrap_or_else(|| session.key());
-            let mut candidate = Candidate { session: session.session(), waits: false, in_utmp: false };
-            if session.may_get_a_terminal() {
-                match self.searches.terminal(&session.key()) {
-                    Some(Terminal::Is(tty)) => candidate.sits_at(tty),
-                    Some(Terminal::None) => {}
-                    Some(Terminal::NotYet) | None => candidate.waits = session.leader.is_some(),
-                }
-            }
-            by_id.insert(&session.id, key.clone());
-            found.insert(key, candidate);
-        }
-        let logins = self.utmp.as_ref().and_then(|utmp| utmp.as_ref().ok());
-        for UtmpLogin { login, owner } in logins.into_iter().flatten() {
-            let utmp_key = login.key();
-            let owned = match owner {
-                Owner::Session(id) => Some(id.as_str()),
-                Owner::Nobody | Owner::Unknown => None,
-            };
-            let by_terminal = || {
-                let sits =
-                    |c: &Candidate| c.session.tty.as_deref() == login.tty() && c.session.user == login.user;
-                let of_logind = |key: &String| by_id.values().any(|k| k == key);
-                let id = |key: &String| by_id.iter().find(|(_, k)| *k == key).map(|(id, _)| *id);
-                login.tty()?;
-                found.iter().find(|(key, c)| of_logind(key) && sits(c)).and_then(|(key, _)| id(key))
-            };
-            let joined = match login.sort {
-                Sort::Roaming => None,
-                _ => owned.filter(|id| by_id.contains_key(id)).or_else(by_terminal),
-            };
-            if let Some(id) = joined {
-                let key = by_id[id].clone();
-                let mut candidate = found.remove(&key);
-                let told = matches!(&self.told, Some(Facet::Ready(told)) if told.contains_key(&utmp_key));
-                let key = if told && login.sort == Sort::Login && key != utmp_key {
-                    // It was told before logind was heard of it.
-                    self.held.remove(&key);
-                    self.aliases.insert(sessions[id].key(), utmp_key.clone());
-                    by_id.insert(id, utmp_key.clone());
-                    utmp_key.clone()
-                } else {
-                    key
-                };
-                self.held.remove(&utmp_key);
-                self.bound.insert(utmp_key, id.to_owned());
-                if let Some(candidate) = &mut candidate
-                    && login.sort == Sort::Login
-                {
-                    candidate.join(login);
-                }
-                found.extend(candidate.map(|candidate| (key, candidate)));
-                continue;
-            }
-            // Its session of logind has ended, and it with it.
-            if login.sort == Sort::Window || self.bound.contains_key(&utmp_key) {
-                continue;
-            }
-            let waits = heard && owned.is_some_and(|id| !sessions.contains_key(id));
-            found.insert(utmp_key, Candidate { session: login.session(), waits, in_utmp: true });
-        }
-        found
-    }
-
-    /// Adds the logs that hold a session to its sources.
-    fn name(&mut self, current: &mut BTreeMap<String, Session>) {
-        for ((source, _), past) in &mut self.open {
-            let Some(open) = past else { continue };
-            let same = current.iter().find(|(key, session)| {
-                open.is(session) && !self.named.get(*key).is_some_and(|named| named.contains(source))
-            });
-            if let Some((key, _)) = same {
-                self.named.entry(key.clone()).or_default().insert(*source);
-                *past = None;
-            } else if current.values().any(|session| open.is_within(session)) {
-                *past = None;
-            }
-        }
-        self.named.retain(|key, _| current.contains_key(key));
-        for (key, sources) in &self.named {
-            if let Some(session) = current.get_mut(key) {
-                // wtmp says the same as utmp, by the same hand.
-                session.sources.extend(sources.iter().filter(|s| **s != SessionSource::Wtmp));
-            }
-        }
-    }
-
-    /// Finds the logins of the logs that nothing else has told of.
-    fn settle_past(
-        &mut self,
-        current: &BTreeMap<String, Session>,
-        flashes: &mut Vec<(String, Session)>,
-        now: Instant,
-    ) {
-        let recent = &mut self.recent;
-        let named = &self.named;
-        let (held, unseen) = (&self.held, &mut self.unseen);
-        self.doubts.retain(|(past, by)| {
-            if let Some((_, seen)) =
-                recent.iter_mut().find(|(s, seen)| past.is(s) && !seen.contains(&past.source))
-            {
-                seen.insert(past.source);
-                return false;
-            }
-            let lives = |key: &String, session: &Session| {
-                past.is(session) && !named.get(key).is_some_and(|named| named.contains(&past.source))
-            };
-            if now < *by
-                || current.iter().any(|(key, session)| lives(key, session))
-                || held.iter().any(|(key, held)| lives(key, &held.session))
-            {
-                // Its end is yet to be heard from the others.
-                return now < *by;
-            }
-            flashes.push((format!("{}:{}", past.source.as_str(), past.id), past.session()));
-            // logind told of one that it could not describe: this one, as far as anybody can know.
-            unseen.pop();
-            false
-        });
-        let missed = &mut self.missed;
-        self.unseen.retain(|by| {
-            if now >= *by {
-                missed.push(
-                    "a session came and went before systemd-logind could be asked about it, and neither wtmp nor \
-                     wtmpdb has it"
-                        .to_owned(),
-                );
-            }
-            now < *by
-        });
-    }
-
     fn remember(&mut self, session: Session) {
         if self.recent.len() == RECENT {
             self.recent.pop_front();
@@ -537,33 +413,6 @@ impl Merge {
             self.told = Some(facet.clone());
             out.push(Told::Sessions(facet));
         }
-    }
-}
-
-impl Candidate {
-    fn sits_at(&mut self, tty: &str) {
-        self.session.tty = Some(tty.to_owned());
-        if self.session.kind == SessionKind::Background {
-            self.session.kind = SessionKind::Interactive;
-        }
-    }
-
-    /// Takes in what utmp says of the same login; a record of another terminal adds nothing.
-    fn join(&mut self, login: &super::utmp::Login) {
-        if self.in_utmp
-            || self.session.tty.as_deref().is_some_and(|tty| login.tty().is_some_and(|t| t != tty))
-        {
-            return;
-        }
-        if let Some(tty) = login.tty() {
-            self.sits_at(tty);
-        }
-        if self.session.remote.is_none() {
-            self.session.remote.clone_from(&login.remote);
-        }
-        self.session.sources.insert(SessionSource::Utmp);
-        self.in_utmp = true;
-        self.waits = false;
     }
 }
 

@@ -1,9 +1,12 @@
 //! The sequences are those of real hosts: Debian 12 (logind 252 and utmp) and Debian 13 (logind 257 and wtmpdb).
 
-use secmon_protocol::time::UnixNanos;
+use secmon_protocol::{session::SessionKind, time::UnixNanos};
 
 use super::*;
-use crate::watch::sessions::utmp::Login;
+use crate::watch::sessions::{
+    process::Owner,
+    utmp::{Login, Sort},
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -214,7 +217,8 @@ fn where_there_is_no_utmp_the_terminal_is_that_of_the_sessions_processes() {
     assert!(next <= run.now + 10 * MS, "{:?}", next - run.now);
     run.at(20).search(&Terminal::Is("pts/1".to_owned()));
     assert_eq!(run.poll(), [ready(&["alice pts/1 logind"])]);
-    assert!(!run.merge.lacks_terminals());
+    let later = run.at(60_000).now;
+    assert!(run.merge.poll_searches(later).is_empty());
 }
 
 #[test]
@@ -229,10 +233,11 @@ fn a_session_that_shows_neither_terminal_nor_program_is_told_after_a_second() {
     assert_eq!(run.seen(&ssh("5", "sftp")).search(&Terminal::NotYet).poll(), []);
     assert_eq!(run.at(999).search(&Terminal::NotYet).poll(), []);
     assert_eq!(run.at(1000).poll(), [ready(&["sftp - logind"])]);
-    // A terminal that comes later is part of it.
-    let now = run.at(60_000).now;
-    run.merge.handle_terminal_made(now);
-    assert_eq!(run.search(&Terminal::Is("pts/7".to_owned())).poll(), [ready(&["sftp pts/7 logind"])]);
+    // A terminal that comes a little later, over a slow line, is part of it; one much later is not looked for.
+    assert_eq!(
+        run.at(5000).search(&Terminal::Is("pts/7".to_owned())).poll(),
+        [ready(&["sftp pts/7 logind"])]
+    );
 }
 
 #[test]
@@ -484,4 +489,107 @@ fn a_full_name_in_wtmp_is_the_same_user_that_utmp_cuts() {
     let session = ssh("5", long).session();
     assert!(row(SessionSource::Wtmp, &long[..32], Some("pts/0"), true).is(&session));
     assert!(!row(SessionSource::Wtmp, &long[..31], Some("pts/0"), true).is(&session));
+}
+
+#[test]
+fn what_says_the_same_is_not_told_again() {
+    let mut run = Run::quiet(true);
+    let login = record("pts/0", "alice", Owner::Nobody);
+    assert_eq!(run.utmp(std::slice::from_ref(&login)).poll(), [ready(&["alice pts/0 utmp"])]);
+    assert_eq!(run.utmp(&[login]).poll(), []);
+    run.seen(&LogindSession { class: "manager".to_owned(), ..ssh("9", "alice") });
+    assert_eq!(run.poll(), []);
+}
+
+#[test]
+fn where_processes_are_hidden_a_record_belongs_to_the_one_session_that_it_can_be() {
+    let mut run = Run::quiet(true);
+    let bob = LogindSession { leader: Some(800), ..ssh("6", "bob") };
+    run.seen(&ssh("5", "alice")).seen(&bob);
+    // By the leader, and by user, place and time: root's record is of another process than its leader.
+    let mut other = record("pts/1", "bob", Owner::Unknown);
+    other.login.pid = 801;
+    run.utmp(&[record("pts/0", "alice", Owner::Unknown), other]);
+    assert_eq!(run.poll(), [ready(&["alice pts/0 utmp+logind", "bob pts/1 utmp+logind"])]);
+}
+
+#[test]
+fn somebody_elses_record_gives_a_session_neither_terminal_nor_place() {
+    let mut run = Run::quiet(true);
+    run.seen(&ssh("5", "alice")).search(&Terminal::None);
+    assert_eq!(run.utmp(&[record("pts/9", "bob", of("5"))]).poll(), [ready(&["alice - logind"])]);
+}
+
+#[test]
+fn a_program_of_a_users_manager_logs_nobody_in() {
+    let mut run = Run::quiet(true);
+    assert_eq!(run.utmp(&[record("pts/7", "alice", Owner::Manager)]).poll(), []);
+}
+
+#[test]
+fn a_second_channel_is_one_login_also_where_utmp_alone_knows_of_it() {
+    let mut run = Run::unheard();
+    run.logind(LogindNews::Lost(why("no system bus")));
+    let mut second = record("pts/1", "alice", Owner::Nobody);
+    second.login.since.0 += 60_000_000_000;
+    run.utmp(&[record("pts/0", "alice", Owner::Nobody), second]);
+    assert_eq!(run.poll(), [ready(&["alice pts/0 utmp"])]);
+}
+
+#[test]
+fn a_row_that_comes_while_its_session_is_held_back_names_it_and_not_an_older_one() {
+    let mut run = Run::quiet(false);
+    run.seen(&ssh("c3", "alice")).search(&Terminal::Is("pts/0".to_owned())).poll();
+    let later = 3_600_000_000_000;
+    let second = LogindSession {
+        leader: Some(900),
+        since: UnixNanos(ssh("c4", "alice").since.0 + later),
+        ..ssh("c4", "alice")
+    };
+    assert_eq!(run.seen(&second).search(&Terminal::NotYet).poll(), []);
+    let mut row = row(SessionSource::Wtmpdb, "alice", Some("pts/1"), false);
+    row.since.0 += later;
+    assert_eq!(run.past(&row).poll(), []);
+    let told = run.at(30).search(&Terminal::Is("pts/1".to_owned())).poll();
+    assert_eq!(told, [ready(&["alice pts/0 logind", "alice pts/1 logind+wtmpdb"])]);
+}
+
+#[test]
+fn a_channel_that_was_over_when_its_row_was_read_is_no_login() {
+    let mut run = Run::quiet(false);
+    run.seen(&ssh("c3", "alice")).search(&Terminal::None).poll();
+    let mut channel = row(SessionSource::Wtmpdb, "alice", Some("pts/1"), true);
+    channel.since.0 += 3_600_000_000_000;
+    run.past(&channel).poll();
+    assert_eq!(run.at(9000).poll(), []);
+    // Where logind announced one that it could not describe, it may be that.
+    channel.id = "2".to_owned();
+    run.logind(LogindNews::Unseen).past(&channel);
+    assert_eq!(run.at(11_000).poll().len(), 2);
+}
+
+#[test]
+fn a_login_that_a_list_has_and_that_is_gone_at_once_is_told_as_opened_and_closed() {
+    let mut run = Run::quiet(false);
+    run.logind(LogindNews::Lost(why("restarting")));
+    run.logind(LogindNews::Listed(vec![ssh("7", "alice")])).removed("7");
+    assert_eq!(run.poll(), [ready(&["alice - logind"]), ready(&[])]);
+}
+
+#[test]
+fn a_thousand_sessions_and_their_records_are_merged_by_their_seats() {
+    let mut run = Run::quiet(true);
+    let sessions =
+        (0..1000).map(|n| LogindSession { leader: Some(n + 1), ..ssh(&n.to_string(), &format!("user{n}")) });
+    run.logind(LogindNews::Listed(sessions.collect()));
+    let records: Vec<_> = (0..1000)
+        .map(|n| {
+            let mut record = record(&format!("pts/{n}"), &format!("user{n}"), Owner::Unknown);
+            record.login.pid = n + 1;
+            record
+        })
+        .collect();
+    let told = run.utmp(&records).poll();
+    let [Seen::Ready(lines)] = &told[..] else { panic!("{} told", told.len()) };
+    assert!(lines.len() == 1000 && lines.iter().all(|line| line.ends_with("utmp+logind")));
 }

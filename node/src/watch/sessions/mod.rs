@@ -8,7 +8,9 @@
 //! its processes looked at some times within its first seconds.
 
 mod btmp;
+mod leaders;
 mod logind;
+mod look;
 mod merge;
 pub mod parse;
 mod process;
@@ -20,30 +22,26 @@ mod wtmp;
 mod wtmpdb;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::{File, OpenOptions},
-    io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use nix::{fcntl::OFlag, unistd::geteuid};
 use secmon_protocol::facet::{Facet, Unavailable};
 use serde::Deserialize;
 use tokio::{
     sync::mpsc,
-    task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::{
+    leaders::Leaders,
+    look::Records,
     merge::{Merge, Told},
-    process::{Host, Owner, Processes, Terminal},
-    utmp::{Entry, Layout, MAX_UTMP, entries},
-    view::{LogindNews, Past, UtmpLogin},
+    process::{Host, Processes, Terminal},
+    view::{LogindNews, Past},
 };
 use super::{
     Observation, Observations,
@@ -54,10 +52,6 @@ use super::{
 const WATCH_RETRY: Duration = Duration::from_secs(30);
 /// News of one source that wait; the source waits when there are more.
 const NEWS: usize = 64;
-/// Leaders whose end is waited for, each by a file descriptor. Of more sessions the end is heard from the sources.
-const LEADERS: usize = 512;
-/// Where terminals are made, devpts(5).
-const TERMINALS: &str = "/dev/pts";
 
 /// `[sessions]` of the node's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -113,8 +107,13 @@ async fn run(config: SessionsConfig, out: Observations) {
             std::future::pending::<()>().await;
         }
     };
-    let owner =
-        Owned { merge: Merge::new(), utmp: config.utmp, out: out.clone(), leaders: Leaders::default() };
+    let owner = Owned {
+        merge: Merge::new(),
+        utmp: config.utmp,
+        out: out.clone(),
+        leaders: Leaders::default(),
+        records: Records::default(),
+    };
     tokio::select! {
         () = logind_edge => {}
         () = btmp::watch(config.btmp, out.clone()) => {}
@@ -130,12 +129,12 @@ struct Owned {
     utmp: PathBuf,
     out: Observations,
     leaders: Leaders,
+    records: Records,
 }
 
 impl Owned {
     async fn run(mut self, mut logind: mpsc::Receiver<LogindNews>, mut past: mpsc::Receiver<Past>) {
         let mut utmp = Watched::new(self.utmp.clone(), Expect::File);
-        let mut terminals = Watched::new(TERMINALS.into(), Expect::Directory);
         // Watching before reading: what happens between the two is seen by the next wake-up.
         utmp.arm();
         self.look(&utmp);
@@ -154,12 +153,7 @@ impl Owned {
                 }
             }
             self.leaders.follow(self.merge.leaders());
-            if self.merge.lacks_terminals() {
-                terminals.arm();
-            } else {
-                terminals.disarm();
-            }
-            let next = self.merge.next();
+            let next = self.merge.next().into_iter().chain(self.leaders.next_look).min();
             let timer = async {
                 match next {
                     Some(at) => sleep_until(Instant::from_std(at)).await,
@@ -183,17 +177,22 @@ impl Owned {
                     // Whoever logged it wrote it to utmp as well.
                     self.look(&utmp);
                 }
-                Some(pid) = self.leaders.ended() => self.merge.handle_end(pid),
-                () = terminals.changed() => self.merge.handle_terminal_made(now()),
-                () = timer => {}
+                Some(pid) = self.leaders.ended() => {
+                    self.records.end(pid);
+                    self.merge.handle_end(pid);
+                }
+                () = timer => for pid in self.leaders.look(now(), &Host) {
+                    self.records.end(pid);
+                    self.merge.handle_end(pid);
+                },
             }
         }
     }
 
     fn look(&mut self, watched: &Watched) {
         let seen = match &watched.failed {
-            None => logins(&self.utmp, &Host),
-            Some(error) => Err(unwatchable(&self.utmp, error)),
+            None => self.records.look(&self.utmp, &Host),
+            Some((error, _)) => Err(unwatchable(&self.utmp, error)),
         };
         self.merge.handle_utmp(seen);
     }
@@ -218,8 +217,8 @@ struct Watched {
     path: PathBuf,
     expect: Expect,
     watch: Option<PathWatch>,
-    /// Why it is not watched.
-    failed: Option<io::Error>,
+    /// Why it is not watched, and when that is tried again.
+    failed: Option<(io::Error, Instant)>,
 }
 
 impl Watched {
@@ -238,68 +237,24 @@ impl Watched {
         }
     }
 
-    fn disarm(&mut self) {
-        (self.watch, self.failed) = (None, None);
-    }
-
     fn fail(&mut self, error: io::Error) {
         if self.failed.is_none() {
             warn!(path = %self.path.display(), %error, "cannot watch by inotify");
         }
-        (self.watch, self.failed) = (None, Some(error));
+        (self.watch, self.failed) = (None, Some((error, Instant::now() + WATCH_RETRY)));
     }
 
     /// Waits until something happened to the path, or until watching is to be tried again; for ever when it is
     /// not armed.
     async fn changed(&mut self) {
-        match &mut self.watch {
-            Some(watch) => {
+        match (&mut self.watch, &self.failed) {
+            (Some(watch), _) => {
                 if let Err(error) = watch.changed().await {
                     self.fail(error);
                 }
             }
-            None if self.failed.is_some() => tokio::time::sleep(WATCH_RETRY).await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// The processes whose end is waited for.
-#[derive(Default)]
-struct Leaders {
-    waits: JoinSet<(u32, io::Result<()>)>,
-    by_pid: BTreeMap<u32, AbortHandle>,
-}
-
-impl Leaders {
-    /// Waits for the end of these, and of no others.
-    fn follow(&mut self, pids: BTreeSet<u32>) {
-        self.by_pid.retain(|pid, wait| {
-            let stays = pids.contains(pid);
-            if !stays {
-                wait.abort();
-            }
-            stays
-        });
-        for pid in pids {
-            if self.by_pid.len() >= LEADERS {
-                break;
-            }
-            self.by_pid
-                .entry(pid)
-                .or_insert_with(|| self.waits.spawn(async move { (pid, process::ended(pid).await) }));
-        }
-    }
-
-    /// The next process that has ended; none while none is waited for.
-    async fn ended(&mut self) -> Option<u32> {
-        loop {
-            match self.waits.join_next().await? {
-                Ok((pid, Ok(()))) => return Some(pid),
-                // Its place stays taken, so that it is not tried again and again.
-                Ok((pid, Err(error))) => debug!(pid, %error, "cannot wait for the end of a session's leader"),
-                Err(_) => {}
-            }
+            (None, Some((_, again))) => sleep_until(*again).await,
+            (None, None) => std::future::pending().await,
         }
     }
 }
@@ -313,81 +268,6 @@ fn unwatchable(path: &Path, error: &io::Error) -> Unavailable {
         reason: format!("cannot watch {} by inotify: {error}", path.display()),
         remedy: "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches with sysctl".to_owned(),
     }
-}
-
-/// The logins that the file at `path` records and whose processes live. Reads in place: utmp is small and lives
-/// in memory.
-fn logins(path: &Path, processes: &impl Processes) -> Result<Vec<UtmpLogin>, Unavailable> {
-    let bytes = read(path).map_err(|error| error.explained(path))?;
-    let (entries, partial) = entries(&bytes, Layout::of(&bytes));
-    let (mut logins, mut stale, mut bad) = (Vec::new(), 0, 0);
-    for entry in entries {
-        match entry {
-            // A pid of another pid namespace does not exist here.
-            Entry::Login(login) if login.pid > 0 && !processes.exists(login.pid) => stale += 1,
-            Entry::Login(login) => {
-                let owner = if login.pid > 0 { processes.owner(login.pid) } else { Owner::Unknown };
-                // sudo records the terminal that it makes for a command (sudoers(5), use_pty).
-                if owner == Owner::Nobody && processes.program(login.pid).as_deref() == Some("sudo") {
-                    continue;
-                }
-                logins.push(UtmpLogin { login, owner });
-            }
-            Entry::Bad => bad += 1,
-            Entry::Logout { .. } | Entry::Prompt(_) | Entry::Boot | Entry::Other => {}
-        }
-    }
-    debug!(logins = logins.len(), stale, bad, partial_bytes = partial, "read utmp");
-    Ok(logins)
-}
-
-enum Unreadable {
-    Io(io::Error),
-    NotAFile,
-    TooLarge,
-}
-
-impl Unreadable {
-    fn explained(self, path: &Path) -> Unavailable {
-        let (shown, uid) = (path.display(), geteuid());
-        let (reason, remedy) = match self {
-            Self::Io(e) if e.kind() == io::ErrorKind::NotFound => (
-                format!("no utmp file at {shown}"),
-                "start dbus and systemd-logind, or set sessions.utmp to where this system keeps its utmp file".to_owned(),
-            ),
-            Self::Io(e) if e.kind() == io::ErrorKind::PermissionDenied => (
-                format!("cannot read {shown} as uid {uid}: {e}"),
-                format!("run the node as root, or let uid {uid} read {shown} (its usual mode is 0664)"),
-            ),
-            Self::Io(e) => (format!("cannot read {shown}: {e}"), String::new()),
-            Self::NotAFile => (
-                format!("{shown} is not a regular file"),
-                "set sessions.utmp to the utmp file of this system".to_owned(),
-            ),
-            Self::TooLarge => (
-                format!("{shown} is larger than {} MiB, which no utmp file is", MAX_UTMP >> 20),
-                "set sessions.utmp to utmp, not to wtmp or btmp; else clear the file".to_owned(),
-            ),
-        };
-        Unavailable { reason, remedy }
-    }
-}
-
-/// Takes no lock: a lock on utmp holds up everybody who logs in. A record caught in the middle of its
-/// writing is followed by another wake-up, when its writer closes the file.
-fn read(path: &Path) -> Result<Vec<u8>, Unreadable> {
-    // O_NONBLOCK, so that a fifo in place of the file cannot hold the node.
-    let file: File = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .map_err(Unreadable::Io)?;
-    if !file.metadata().map_err(Unreadable::Io)?.is_file() {
-        return Err(Unreadable::NotAFile);
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_UTMP as u64 + 1).read_to_end(&mut bytes).map_err(Unreadable::Io)?;
-    if bytes.len() > MAX_UTMP { Err(Unreadable::TooLarge) } else { Ok(bytes) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,12 @@
 //!
 //! What must not live here: what any of that means for a session.
 
-use std::{collections::VecDeque, fs, io, os::fd::OwnedFd};
+use std::{
+    collections::VecDeque,
+    fs,
+    io::{self, Read as _},
+    os::fd::OwnedFd,
+};
 
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid as NixPid};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -15,8 +20,9 @@ pub(super) trait Processes {
     fn exists(&self, pid: i32) -> bool;
     /// To which session of logind process `pid` belongs.
     fn owner(&self, pid: i32) -> Owner;
-    /// The name of the program that process `pid` runs, of the program's choice; none when it cannot be told.
-    fn program(&self, pid: i32) -> Option<String>;
+    /// The name of the program that process `pid` runs, of the program's choice, and whether it runs as root; none when
+    /// that cannot be told.
+    fn program(&self, pid: i32) -> Option<(String, bool)>;
     /// What terminal `leader` or what it started has.
     fn terminal(&self, leader: u32) -> Terminal;
 }
@@ -26,6 +32,8 @@ pub(super) trait Processes {
 pub(super) enum Owner {
     /// The session of this id.
     Session(String),
+    /// None: a program of a user's service manager, `user@UID.service`.
+    Manager,
     /// None of this machine's.
     Nobody,
     /// It cannot be told: the process is gone, or hidden (`hidepid`).
@@ -59,14 +67,20 @@ impl Processes for Host {
         }
     }
 
-    fn program(&self, pid: i32) -> Option<String> {
+    fn program(&self, pid: i32) -> Option<(String, bool)> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Stat::of(&stat).map(|stat| stat.program.to_owned())
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        // Real, effective, saved and filesystem user id; proc_pid_status(5).
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        let is_root = ids.split_whitespace().nth(1) == Some("0");
+        Stat::of(&stat).map(|stat| (stat.program.to_owned(), is_root))
     }
 
     fn terminal(&self, leader: u32) -> Terminal {
         /// Processes that are looked at; a login has its terminal within the first three.
         const MOST: usize = 32;
+        /// Bytes of a list of children that are read; sshd has one or two.
+        const CHILDREN: u64 = 1024;
         let mut queue = VecDeque::from([leader]);
         let mut found = Terminal::NotYet;
         let mut seen = 0;
@@ -80,11 +94,16 @@ impl Processes for Host {
                 // What sshd starts for the user leads a session of the kernel's, setsid(2); what PAM modules start
                 // meanwhile (a message of the day) does not. sshd's own processes may.
                 if stat.session == pid && pid != leader && !stat.program.starts_with("sshd") {
+                    // A terminal that it makes for a program of its own (script, expect) is not the login's.
                     found = Terminal::None;
+                    continue;
                 }
             }
             // The main thread's children: a program that logs people in has one thread.
-            if let Ok(children) = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
+            let mut children = String::new();
+            let read = fs::File::open(format!("/proc/{pid}/task/{pid}/children"))
+                .and_then(|file| file.take(CHILDREN).read_to_string(&mut children));
+            if read.is_ok() {
                 queue.extend(children.split_whitespace().filter_map(|c| c.parse::<u32>().ok()));
             }
         }
@@ -96,13 +115,17 @@ impl Processes for Host {
 ///
 /// A container's sessions are below `machine.slice` or a service, and are the container's own.
 fn owner_in(text: &str) -> Owner {
-    let session = text.lines().find_map(|line| {
+    let owner = text.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').nth(2)?.split('/').skip(1);
         (parts.next()? == "user.slice").then_some(())?;
         parts.next()?.strip_prefix("user-")?.strip_suffix(".slice")?;
-        parts.next()?.strip_prefix("session-")?.strip_suffix(".scope").map(str::to_owned)
+        let unit = parts.next()?;
+        match unit.strip_prefix("session-").and_then(|rest| rest.strip_suffix(".scope")) {
+            Some(id) => Some(Owner::Session(id.to_owned())),
+            None => unit.starts_with("user@").then_some(Owner::Manager),
+        }
     });
-    session.map_or(Owner::Nobody, Owner::Session)
+    owner.unwrap_or(Owner::Nobody)
 }
 
 /// What is needed of `/proc/PID/stat`, proc_pid_stat(5).
@@ -196,7 +219,7 @@ mod tests {
                 "2:cpu:/\n1:name=systemd:/user.slice/user-0.slice/session-7.scope\n0::/user.slice/user-0.slice/session-7.scope\n",
                 session("7"),
             ),
-            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/tmux.scope\n", Owner::Nobody),
+            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/tmux.scope\n", Owner::Manager),
             ("0::/system.slice/ssh.service\n", Owner::Nobody),
             (
                 "0::/machine.slice/systemd-nspawn@a.service/payload/user.slice/user-0.slice/session-1.scope\n",

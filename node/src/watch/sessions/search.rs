@@ -14,11 +14,7 @@ use super::{process::Terminal, view::LogindSession};
 /// The wait after the first look; each next is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 /// Looks at one session before it is let be.
-const LOOKS: u32 = 10;
-/// Sessions without a terminal for which a new one starts the search anew. Where there are more, they are those of
-/// a program that runs commands on many machines.
-const RESTARTED: usize = 64;
-
+const LOOKS: u32 = 12;
 /// The searches, by the session's key: logind uses an id again when it was stopped and started.
 #[derive(Debug, Default)]
 pub(super) struct Searches(BTreeMap<String, Search>);
@@ -56,17 +52,6 @@ impl Searches {
         self.0.retain(|key, _| lives(key));
     }
 
-    /// Starts anew for the sessions that have none.
-    pub(super) fn restart(&mut self, now: Instant) {
-        let mut without: Vec<_> =
-            self.0.values_mut().filter(|s| !matches!(s.found, Terminal::Is(_))).collect();
-        if without.len() <= RESTARTED {
-            for search in &mut without {
-                (search.since, search.looks, search.found) = (now, 0, Terminal::NotYet);
-            }
-        }
-    }
-
     /// The sessions to look at now, with their leaders.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(String, u32)> {
         let due = self.0.iter_mut().filter(|(_, search)| search.due().is_some_and(|at| at <= now));
@@ -77,22 +62,17 @@ impl Searches {
         .collect()
     }
 
-    /// What a look found.
-    pub(super) fn found(&mut self, key: &str, terminal: Terminal) {
-        if let Some(search) = self.0.get_mut(key) {
-            search.found = terminal;
+    /// What a look found; whether that is news.
+    pub(super) fn found(&mut self, key: &str, terminal: Terminal) -> bool {
+        match self.0.get_mut(key) {
+            Some(search) => std::mem::replace(&mut search.found, terminal) != search.found,
+            None => false,
         }
     }
 
     /// What is known of the terminal of session `key`; none of a session that is not searched.
     pub(super) fn terminal(&self, key: &str) -> Option<&Terminal> {
         self.0.get(key).map(|search| &search.found)
-    }
-
-    /// Whether any session has none, and a new terminal would start the search anew.
-    pub(super) fn lack(&self) -> bool {
-        let lack = self.0.values().filter(|s| !matches!(s.found, Terminal::Is(_))).count();
-        (1..=RESTARTED).contains(&lack)
     }
 
     /// When the next look is due.

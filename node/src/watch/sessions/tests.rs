@@ -1,18 +1,22 @@
-use std::{fs, io::Write as _};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write as _,
+};
 
 use nix::unistd::getpid;
 use secmon_protocol::session::Session;
 use tokio::task::JoinHandle;
 
-use super::*;
+use super::{process::Owner, *};
 
 const LOGGED_IN: &[u8] = include_bytes!("../../../tests/fixtures/utmp-x86_64-two-sshd-logins");
 
-/// A login record whose process is this test, number `n` of its kind.
+/// A login record whose process is this test, number `n` of its kind: each on a line and of a user of its own.
 fn login(n: u8) -> Vec<u8> {
     let mut record = LOGGED_IN[..384].to_vec();
     record[4..8].copy_from_slice(&getpid().as_raw().to_ne_bytes());
     record[12] = b'0' + n;
+    record[48] = b'0' + n;
     record
 }
 
@@ -120,28 +124,11 @@ async fn a_missing_file_is_unavailable_and_is_found_when_it_comes() {
 #[tokio::test]
 async fn what_is_no_utmp_file_is_unavailable() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(logins(dir.path(), &Host).is_err());
+    assert!(Records::default().look(dir.path(), &Host).is_err());
     let path = dir.path().join("huge");
-    fs::File::create(&path).unwrap().set_len(MAX_UTMP as u64 + 1).unwrap();
-    let why = logins(&path, &Host).unwrap_err();
+    fs::File::create(&path).unwrap().set_len(utmp::MAX_UTMP as u64 + 1).unwrap();
+    let why = Records::default().look(&path, &Host).unwrap_err();
     assert!(why.reason.contains("larger than 4 MiB"), "{}", why.reason);
-}
-
-#[tokio::test]
-async fn what_says_the_same_is_not_reported_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("utmp");
-    append(&path, &login(0));
-    let mut watched = Running::start(&path);
-    watched.next_ttys(&["pts/0"]).await;
-    let mut entry = login(1);
-    entry[0] = 6; // LOGIN_PROCESS: a getty waiting
-    append(&path, &entry);
-    append(&path, &login(2));
-    // The getty alone made no report between these two.
-    let Facet::Ready(sessions) = watched.next().await else { panic!("must be ready") };
-    assert_eq!(sessions.len(), 2);
-    watched.end().await;
 }
 
 #[tokio::test]
@@ -180,4 +167,69 @@ async fn a_login_that_only_wtmp_still_knows_is_reported_opened_and_closed() {
     assert_eq!(alice.sources, [secmon_protocol::session::SessionSource::Wtmp].into());
     watched.next_ttys(&["pts/0"]).await;
     watched.end().await;
+}
+
+/// A process that everybody may pretend to be.
+struct Pretended {
+    owner: Owner,
+    program: &'static str,
+    is_root: bool,
+    lives: bool,
+}
+
+impl Processes for Pretended {
+    fn exists(&self, _: i32) -> bool {
+        self.lives
+    }
+
+    fn owner(&self, _: i32) -> Owner {
+        self.owner.clone()
+    }
+
+    fn program(&self, _: i32) -> Option<(String, bool)> {
+        Some((self.program.to_owned(), self.is_root))
+    }
+
+    fn terminal(&self, _: u32) -> Terminal {
+        Terminal::NotYet
+    }
+}
+
+#[test]
+fn a_pid_that_is_used_again_brings_no_old_login_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    append(&path, &login(0));
+    let mut process = Pretended { owner: Owner::Nobody, program: "sshd", is_root: true, lives: true };
+    let mut records = Records::default();
+    assert_eq!(records.look(&path, &process).unwrap().len(), 1);
+    process.lives = false;
+    assert!(records.look(&path, &process).unwrap().is_empty());
+    (process.lives, process.owner) = (true, Owner::Session("5".to_owned()));
+    assert!(records.look(&path, &process).unwrap().is_empty());
+    // The same line of somebody who logs in later is another record.
+    let mut later = login(0);
+    later[340..344].copy_from_slice(&1_795_300_000_i32.to_ne_bytes());
+    fs::write(&path, later).unwrap();
+    assert_eq!(records.look(&path, &process).unwrap().len(), 1);
+}
+
+#[test]
+fn only_sudo_itself_and_mosh_itself_are_taken_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    append(&path, &login(0));
+    let sudo = |is_root| Pretended { owner: Owner::Nobody, program: "sudo", is_root, lives: true };
+    assert!(Records::default().look(&path, &sudo(true)).unwrap().is_empty());
+    assert_eq!(Records::default().look(&path, &sudo(false)).unwrap().len(), 1);
+
+    let mut mosh = login(0);
+    mosh[76..332].fill(0);
+    mosh[76..94].copy_from_slice(b"1.2.3.4 via mosh [");
+    mosh[94..97].copy_from_slice(b"77]");
+    fs::write(&path, mosh).unwrap();
+    for (program, sort) in [("mosh-server", utmp::Sort::Roaming), ("utempter", utmp::Sort::Window)] {
+        let process = Pretended { owner: Owner::Manager, program, is_root: false, lives: true };
+        assert_eq!(Records::default().look(&path, &process).unwrap()[0].login.sort, sort, "{program}");
+    }
 }

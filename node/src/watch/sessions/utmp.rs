@@ -285,7 +285,11 @@ impl<'a> Place<'a> {
             kind,
             // xterm and its kin write a record for each window, with the display as the host; a display
             // manager writes one, and that is on the display or on a console.
-            sort: if is_display(place) && line.starts_with("pts/") { Sort::Window } else { sort },
+            sort: if is_forwarded_or_display(place) && line.starts_with("pts/") {
+                Sort::Window
+            } else {
+                sort
+            },
         }
     }
 }
@@ -296,6 +300,11 @@ fn is_display(text: &str) -> bool {
         rest.starts_with(|c: char| c.is_ascii_digit())
             && rest.bytes().all(|b| b.is_ascii_digit() || b == b'.')
     })
+}
+
+/// An X display of this machine, or one that ssh forwards, `localhost:10.0` (sshd_config(5), X11DisplayOffset).
+fn is_forwarded_or_display(text: &str) -> bool {
+    is_display(text.strip_prefix("localhost").unwrap_or(text))
 }
 
 /// Takes off what programs that are no login write into `ut_host`, and leaves the place from which their user

@@ -101,7 +101,7 @@ fn a_host_is_a_place_a_display_or_neither_and_tells_a_window_from_a_login() {
         ("gate.example.org", Some("gate.example.org"), Interactive, Login),
         (":0", None, Graphical, Window),
         (":1.0", None, Graphical, Window),
-        ("localhost:10.0", Some("localhost:10.0"), Interactive, Login),
+        ("localhost:10.0", Some("localhost:10.0"), Interactive, Window),
         ("tmux(1234).%0", None, Interactive, Window),
         ("192.0.2.1:S.0", Some("192.0.2.1"), Interactive, Window),
         (":S.0", None, Interactive, Window),

@@ -126,15 +126,13 @@ impl Past {
     /// Whether `session` may be this login: the same user, at about the same time, and nothing that both know
     /// is different but the spelling of the place.
     pub(super) fn is(&self, session: &Session) -> bool {
-        /// Between what two sources call the beginning: a terminal is asked for some round trips after the login.
-        const APART: u64 = 10_000_000_000;
         let same_terminal = match (&self.tty, &session.tty) {
             (Some(mine), Some(theirs)) if mine != theirs => return false,
             (Some(_), Some(_)) => true,
             _ => false,
         };
         same_user(&self.user, &session.user)
-            && self.since.0.abs_diff(session.since.0) <= APART
+            && is_near(self.since, session.since)
             && (same_terminal || agree(self.remote.as_ref(), session.remote.as_ref()))
     }
 
@@ -159,8 +157,14 @@ impl Past {
     }
 }
 
+/// Whether two sources may mean the same beginning: a terminal is asked for some round trips after the login.
+pub(super) fn is_near(one: UnixNanos, other: UnixNanos) -> bool {
+    const APART: u64 = 10_000_000_000;
+    one.0.abs_diff(other.0) <= APART
+}
+
 /// utmp(5) cuts a name to 32 bytes.
-fn same_user(one: &str, other: &str) -> bool {
+pub(super) fn same_user(one: &str, other: &str) -> bool {
     const CUT: usize = 32;
     one == other || (one.len().min(other.len()) == CUT && one.as_bytes()[..CUT] == other.as_bytes()[..CUT])
 }

@@ -58,7 +58,7 @@ impl LoginRow {
         Ok(Self {
             id: row.get(0)?,
             user: text(1)?.unwrap_or_default(),
-            login: time(row.get(2)?),
+            login: time(row.get::<_, Option<i64>>(2)?.unwrap_or_default()),
             logout: row.get::<_, Option<i64>>(3)?.map(time),
             // What PAM modules write for want of a terminal.
             tty: tty.filter(|tty| tty.starts_with("tty") || tty.contains('/') || tty == "console"),
@@ -70,10 +70,14 @@ impl LoginRow {
     /// Whether somebody logged in, rather than become somebody else.
     pub(super) fn is_login(&self) -> bool {
         let service = self.service.as_deref().unwrap_or_default();
-        let becomes = ["su", "sudo", "runuser", "systemd-run0", "systemd-user", "cron", "doas"];
-        !becomes.iter().any(|name| {
-            service.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        })
+        let becomes =
+            ["su", "sudo", "runuser", "systemd-run0", "systemd-user", "cron", "crond", "atd", "doas"];
+        // A display manager's login screen: gdm-launch-environment, lightdm-greeter, sddm-greeter.
+        let is_screen = service.ends_with("greeter") || service.ends_with("launch-environment");
+        !is_screen
+            && !becomes.iter().any(|name| {
+                service.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            })
     }
 
     pub(super) fn past(self) -> Past {
@@ -325,7 +329,9 @@ mod tests {
         let db = database(&path);
         let mut position = Position::default();
         read_all(&mut position, &path);
-        for service in ["su", "su-l", "sudo", "sudo-i", "systemd-run0", "runuser-l"] {
+        for service in
+            ["su", "su-l", "sudo", "sudo-i", "systemd-run0", "runuser-l", "crond", "gdm-launch-environment"]
+        {
             end(&db, insert(&db, 3, "bob", 5, "pts/0", Some(service)));
         }
         insert(&db, 3, "root", 5, "console", Some("login"));
