@@ -5,6 +5,7 @@ use secmon_testkit::{
     host::Distribution,
     json::{number, text},
     process::Process,
+    wait::eventually,
 };
 use serde_json::Value;
 
@@ -103,6 +104,60 @@ pub(crate) fn dbus(site: &mut Site<'_>) {
     }
     site.a_login_is_reported_once();
     lasting.still_stands(site, &restart);
+    lasting.end(site);
+}
+
+/// logind does not answer when the node asks for its list, and goes on later: so does the node.
+pub(crate) fn stalled(site: &mut Site<'_>) {
+    let systemctl = |args: &[&str]| site.host.check("systemctl", args);
+    systemctl(&["kill", "--signal=STOP", "systemd-logind.service"]);
+    systemctl(&["restart", "secmon-node.service"]);
+    let refused = "does not list its sessions";
+    eventually("the node to have given up waiting", || match site.host.distribution() {
+        // utmp is there.
+        Distribution::Debian12 => {
+            site.host.logged_by("secmon").iter().any(|line| line.contains(refused)).then_some(())
+        }
+        Distribution::Debian13 => {
+            let listed = site.hub.listed(NODE)?;
+            text(&listed, "secmon.facets.sessions.reason").contains(refused).then_some(())
+        }
+    });
+    systemctl(&["kill", "--signal=CONT", "systemd-logind.service"]);
+    let mut session = site.ssh.start("alice", "read -r line");
+    let opened = site.once("session.opened", |event| text(event, "user.name") == "alice");
+    site.wait_for_sources(id(&opened), &["logind"]);
+    session.write_stdin(b"\n");
+    assert_eq!(session.wait().code(), 0);
+    site.once("session.closed", |event| text(event, "user.name") == "alice");
+}
+
+/// Somebody sends the node the signals by which logind tells of sessions: nobody but logind is believed.
+pub(crate) fn forged(site: &mut Site<'_>) {
+    let lasting = Lasting::start(site);
+    let logind_id = id(&lasting.session).split(':').next().unwrap().to_owned();
+    let path = "/org/freedesktop/login1/session/_31";
+    let clients = site.host.check("busctl", &["list", "--unique", "--no-legend"]);
+    let of_node = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (name, _pid, process) = (words.next()?, words.next()?, words.next()?);
+        (process == "secmon").then(|| format!("--destination={name}"))
+    };
+    let to_node = clients.lines().find_map(of_node).unwrap_or_else(|| panic!("{clients}"));
+    let manager = ["/org/freedesktop/login1", "org.freedesktop.login1.Manager"];
+    let driver = ["/org/freedesktop/DBus", "org.freedesktop.DBus"];
+    let signals: [(&[&str], &[&str]); 3] = [
+        (&manager, &["SessionRemoved", "so", &logind_id, path]),
+        (&manager, &["SessionNew", "so", "99", path]),
+        (&driver, &["NameOwnerChanged", "sss", "org.freedesktop.login1", ":1.1", ""]),
+    ];
+    for (of, signal) in signals {
+        let mut args = vec!["--user", "alice", "--", "busctl", &to_node, "emit"];
+        args.extend(of.iter().chain(signal));
+        site.host.check("runuser", &args);
+        site.a_login_is_reported_once();
+        lasting.still_stands(site, signal);
+    }
     lasting.end(site);
 }
 

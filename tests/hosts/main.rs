@@ -30,6 +30,7 @@ on_every_host! {
     crate::accounts::su as su_is_reported_once_whether_it_succeeded_or_failed;
     crate::accounts::changed as a_user_made_given_a_password_and_removed_is_reported_once_each;
     crate::sessions::with_and_without_a_terminal as a_session_with_and_one_without_a_terminal_open_and_close_once;
+    crate::sessions::again as each_of_several_logins_names_all_who_saw_it;
     crate::sessions::short as a_session_that_is_over_at_once_is_still_opened_and_closed;
     crate::sessions::many as twenty_logins_at_once_are_twenty_opened_and_twenty_closed;
     crate::sessions::console as a_root_login_at_the_console_is_one_session_and_one_event;
@@ -38,5 +39,7 @@ on_every_host! {
     crate::faults::sshd as sshd_may_restart_while_a_session_lives_on;
     crate::faults::logind as logind_may_restart_while_a_session_lives_on;
     crate::faults::no_logind as a_logind_that_is_gone_for_good_is_said_where_nothing_else_knows_who_is_there;
+    crate::faults::stalled as a_logind_that_stalls_when_it_is_asked_is_heard_when_it_goes_on;
+    crate::faults::forged as signals_that_logind_did_not_send_open_and_close_nothing;
     crate::faults::dbus as dbus_may_restart_while_a_session_lives_on;
 }

@@ -15,6 +15,29 @@ use crate::site::{CLIENT, NODE, PASSWORD, Site};
 /// How many people log in at once.
 const MANY: usize = 20;
 
+/// The same user from the same place, again and again: each login is a session that names all who saw it.
+pub(crate) fn again(site: &mut Site<'_>) {
+    for _ in 0..4 {
+        let before = site.watch.events.len();
+        let mut session = site.ssh.login("alice", "echo inside; read -r line");
+        let opened =
+            site.watch.find_after(before, "session.opened", |event| text(event, "secmon.tty") == "pts/0");
+        site.wait_for_sources(id(&opened), sources_with_a_terminal(site));
+        session.write_stdin(b"\n");
+        assert_eq!(session.wait().code(), 0);
+        let mine = id(&opened).to_owned();
+        site.once("session.closed", move |event| id(event) == mine);
+    }
+}
+
+/// Who sees an ssh login with a terminal.
+fn sources_with_a_terminal(site: &Site<'_>) -> &'static [&'static str] {
+    match site.host.distribution() {
+        Distribution::Debian12 => &["utmp", "logind"],
+        Distribution::Debian13 => &["logind", "wtmpdb"],
+    }
+}
+
 /// One at a terminal, one without.
 pub(crate) fn with_and_without_a_terminal(site: &mut Site<'_>) {
     let mut terminal = site.ssh.login("alice", "read -r line");
@@ -23,11 +46,7 @@ pub(crate) fn with_and_without_a_terminal(site: &mut Site<'_>) {
     site.is_of_now(text(&opened, "secmon.session.since"));
     assert_eq!(text(&opened, "secmon.session.kind"), "interactive", "{opened}");
     // Two sources saw it, and it is one session.
-    let sources = match site.host.distribution() {
-        Distribution::Debian12 => ["logind", "utmp"],
-        Distribution::Debian13 => ["logind", "wtmpdb"],
-    };
-    site.wait_for_sources(id(&opened), &sources);
+    site.wait_for_sources(id(&opened), sources_with_a_terminal(site));
 
     let mut silent = site.ssh.start("alice", "read -r line");
     let other = site.once("session.opened", |event| {

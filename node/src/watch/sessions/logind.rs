@@ -349,8 +349,10 @@ impl<'a> Heard<'a> {
                 Ok(self.end_of_list().await?)
             }
             Err(error) => {
+                let why = refused(&error);
+                warn!(reason = %why.reason.escape_debug(), "asking again");
                 self.list_at = Some(Instant::now() + self.pause.next());
-                Ok(self.tell(LogindNews::Lost(refused(&error))).await?)
+                Ok(self.tell(LogindNews::Lost(why)).await?)
             }
         }
     }
