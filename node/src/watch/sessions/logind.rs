@@ -7,6 +7,8 @@
 //! activates nothing. Only what that owner sends is listened to, for on the system bus anybody may send a signal to
 //! anybody. An answer that fails says nothing of a session; only logind's word that there is none does.
 
+mod message;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     convert::Infallible,
@@ -24,25 +26,18 @@ use futures::{
 use secmon_protocol::{
     facet::Unavailable,
     limits::{MAX_ENTRIES, clip},
-    time::UnixNanos,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, warn};
-use zbus::{
-    Connection, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant, Variant,
-    fdo::DBusProxy, message::Type,
-};
+use zbus::{Connection, MatchRule, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant, fdo::DBusProxy};
 
+use self::message::{
+    LOGIND, MANAGER, MANAGER_PATH, PROPERTIES, SESSION, Signal, is_gone, new_owner, owner_rule, rules,
+    session, signal,
+};
 use super::view::{LogindNews, LogindSession};
 use crate::watch::path_watch::{Expect, PathWatch};
 
-const LOGIND: &str = "org.freedesktop.login1";
-const MANAGER: &str = "org.freedesktop.login1.Manager";
-const MANAGER_PATH: &str = "/org/freedesktop/login1";
-const SESSION: &str = "org.freedesktop.login1.Session";
-const SESSION_PATHS: &str = "/org/freedesktop/login1/session";
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
-const BUS: &str = "org.freedesktop.DBus";
 /// Where the bus listens unless the environment says otherwise; D-Bus specification, "System message bus".
 const SOCKET: &str = "/run/dbus/system_bus_socket";
 
@@ -472,91 +467,8 @@ impl<'a> Heard<'a> {
     }
 }
 
-/// What a signal of logind's says.
-enum Signal {
-    New(OwnedObjectPath),
-    Removed(String, OwnedObjectPath),
-    Changed(OwnedObjectPath),
-}
-
-/// What a message says that concerns sessions.
-fn signal(message: &Message) -> Option<Signal> {
-    let header = message.header();
-    let body = message.body();
-    match (header.interface()?.as_str(), header.member()?.as_str()) {
-        (MANAGER, "SessionNew") => {
-            let (_id, path): (&str, OwnedObjectPath) = body.deserialize().ok()?;
-            Some(Signal::New(path))
-        }
-        (MANAGER, "SessionRemoved") => {
-            let (id, path): (String, OwnedObjectPath) = body.deserialize().ok()?;
-            Some(Signal::Removed(id, path))
-        }
-        (PROPERTIES, "PropertiesChanged") => {
-            let (interface, changed, gone): (&str, HashMap<&str, Variant<'_>>, Vec<&str>) =
-                body.deserialize().ok()?;
-            // Idle hints and locks change all day, and nothing of ours with them.
-            let ours =
-                |name: &&str| matches!(*name, "TTY" | "Type" | "Class" | "State" | "Active" | "Display");
-            let concerns = interface == SESSION && (changed.keys().any(ours) || gone.iter().any(ours));
-            let path = header.path()?;
-            concerns.then(|| Signal::Changed(OwnedObjectPath::from(path.to_owned())))
-        }
-        _ => None,
-    }
-}
-
-/// Who has logind's name on the bus now, if the message says that this has changed. Only the bus itself may say so.
-fn new_owner(message: &Message) -> Option<Option<String>> {
-    if message.header().sender()?.as_str() != BUS {
-        return None;
-    }
-    let body = message.body();
-    let (name, _, new): (&str, &str, &str) = body.deserialize().ok()?;
-    (name == LOGIND).then(|| Some(new.to_owned()).filter(|new| !new.is_empty()))
-}
-
 async fn listen(connection: &Connection, rule: MatchRule<'static>) -> zbus::Result<MessageStream> {
     MessageStream::for_match_rule(rule, connection, Some(QUEUE)).await
-}
-
-fn owner_rule() -> zbus::Result<MatchRule<'static>> {
-    MatchRule::builder()
-        .msg_type(Type::Signal)
-        .sender(BUS)
-        .interface(BUS)
-        .member("NameOwnerChanged")
-        .arg(0, LOGIND)
-        .build()
-}
-
-/// The signals that `owner`, a unique name, sends about sessions. What others send does not match, whatever they call
-/// themselves.
-fn rules(owner: String) -> zbus::Result<[MatchRule<'static>; 2]> {
-    let signals = || MatchRule::builder().msg_type(Type::Signal).sender(owner.clone());
-    Ok([
-        signals().interface(MANAGER).path(MANAGER_PATH).build()?,
-        signals()
-            .interface(PROPERTIES)
-            .member("PropertiesChanged")
-            .path_namespace(SESSION_PATHS)
-            .arg(0, SESSION)
-            .build()?,
-    ])
-}
-
-/// Whether an error says that there is no such session (any more).
-fn is_gone(error: &zbus::Error) -> bool {
-    match error {
-        zbus::Error::FDO(error) => matches!(**error, zbus::fdo::Error::UnknownObject(_)),
-        zbus::Error::MethodError(name, ..) => {
-            matches!(
-                name.as_str(),
-                "org.freedesktop.DBus.Error.UnknownObject" | "org.freedesktop.login1.NoSuchSession"
-            )
-        }
-        _ => false,
-    }
 }
 
 fn gone() -> zbus::Error {
@@ -576,28 +488,4 @@ fn refused(error: &zbus::Error) -> Unavailable {
         reason: clip(&format!("systemd-logind does not list its sessions: {error}")).to_owned(),
         remedy: "see `systemctl status systemd-logind`, and try `loginctl` as the node's user".to_owned(),
     }
-}
-
-/// A session of its properties; none when they lack an id.
-fn session(properties: &HashMap<String, OwnedVariant>) -> Option<LogindSession> {
-    let text = |name: &str| {
-        let value: &str = properties.get(name)?.downcast_ref().ok()?;
-        Some(clip(value).to_owned()).filter(|v| !v.is_empty())
-    };
-    let leader: Option<u32> = properties.get("Leader").and_then(|v| v.downcast_ref().ok());
-    let since: u64 = properties.get("Timestamp").and_then(|v| v.downcast_ref().ok()).unwrap_or_default();
-    let remote: bool = properties.get("Remote").and_then(|v| v.downcast_ref().ok()).unwrap_or_default();
-    Some(LogindSession {
-        id: text("Id")?,
-        user: text("Name").unwrap_or_default(),
-        tty: text("TTY").map(|tty| tty.strip_prefix("/dev/").map(str::to_owned).unwrap_or(tty)),
-        remote: text("RemoteHost").filter(|_| remote),
-        service: text("Service"),
-        leader: leader.filter(|pid| *pid != 0),
-        class: text("Class").unwrap_or_default(),
-        of_type: text("Type").unwrap_or_default(),
-        // Microseconds, CLOCK_REALTIME.
-        since: UnixNanos(i64::try_from(since.saturating_mul(1_000)).unwrap_or(i64::MAX)),
-        closing: text("State").is_some_and(|state| state == "closing"),
-    })
 }
