@@ -23,6 +23,8 @@ pub(super) struct Leaders {
     by_pid: BTreeMap<u32, AbortHandle>,
     /// Those that cannot be waited for: there are too many, or no file descriptor was left.
     looked_at: BTreeSet<u32>,
+    /// Those that have ended and are still asked for: sessions that cannot be seen at the moment.
+    over: BTreeSet<u32>,
     /// When they are looked at next.
     pub(super) next_look: Option<Instant>,
 }
@@ -38,8 +40,9 @@ impl Leaders {
             stays
         });
         self.looked_at.retain(|pid| pids.contains(pid));
+        self.over.retain(|pid| pids.contains(pid));
         for pid in pids {
-            if self.by_pid.contains_key(&pid) || self.looked_at.contains(&pid) {
+            if self.by_pid.contains_key(&pid) || self.looked_at.contains(&pid) || self.over.contains(&pid) {
                 continue;
             }
             if self.by_pid.len() < LEADERS {
@@ -62,6 +65,7 @@ impl Leaders {
             match self.waits.join_next().await? {
                 Ok((pid, Ok(()))) => {
                     self.by_pid.remove(&pid);
+                    self.over.insert(pid);
                     return Some(pid);
                 }
                 Ok((pid, Err(error))) => {
@@ -82,6 +86,42 @@ impl Leaders {
         }
         self.next_look = Some(now + LEADERS_LOOK);
         let gone = |pid: &&u32| !i32::try_from(**pid).is_ok_and(|pid| processes.exists(pid));
-        self.looked_at.iter().filter(gone).copied().collect()
+        let gone: Vec<u32> = self.looked_at.iter().filter(gone).copied().collect();
+        for pid in &gone {
+            self.looked_at.remove(pid);
+            self.over.insert(*pid);
+        }
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::sessions::process::Host;
+
+    /// A pid that no process has: beyond the kernel's PID_MAX_LIMIT, `linux/threads.h`.
+    const NOBODY: u32 = 1 << 30;
+
+    #[tokio::test]
+    async fn an_end_is_told_once_however_often_it_is_asked_for() {
+        let mut leaders = Leaders::default();
+        leaders.follow([NOBODY].into());
+        assert_eq!(leaders.ended().await, Some(NOBODY));
+        leaders.follow([NOBODY].into());
+        assert_eq!(leaders.ended().await, None);
+    }
+
+    #[tokio::test]
+    async fn those_that_are_too_many_are_looked_at_now_and_then() {
+        let mut leaders = Leaders::default();
+        let many = 1..=u32::try_from(LEADERS).unwrap();
+        let pids: BTreeSet<u32> = many.map(|n| NOBODY - n).chain([NOBODY]).collect();
+        leaders.follow(pids.clone());
+        let at = leaders.next_look.unwrap();
+        assert!(leaders.look(at - Duration::from_secs(1), &Host).is_empty());
+        assert_eq!(leaders.look(at, &Host), [NOBODY]);
+        leaders.follow(pids);
+        assert_eq!(leaders.next_look, None);
     }
 }

@@ -281,13 +281,17 @@ impl Merge {
 
     /// When something that waits has waited long enough.
     fn deadline(&self) -> Option<Instant> {
-        let held = self.held.values().map(|h| h.since + HOLD);
-        let doubts = self.doubts.iter().map(|(_, at)| *at);
-        let unseen = self.unseen.iter().copied();
         let lost = match &self.logind {
             Logind::Heard { lost: Some(Loss { at, told: false, .. }), .. } => Some(*at + GRACE),
             _ => None,
         };
+        if !matches!(self.told, Some(Facet::Ready(_))) {
+            // What waits is settled when sessions can be seen again.
+            return lost;
+        }
+        let held = self.held.values().map(|h| h.since + HOLD);
+        let doubts = self.doubts.iter().map(|(_, at)| *at);
+        let unseen = self.unseen.iter().copied();
         held.chain(doubts).chain(unseen).chain(lost).min()
     }
 

@@ -380,6 +380,23 @@ fn what_changed_while_nobody_could_be_seen_is_told_when_it_can_again() {
 }
 
 #[test]
+fn while_nobody_can_be_seen_nothing_is_waited_for_and_nothing_is_forgotten() {
+    let mut run = Run::quiet(false);
+    run.logind(LogindNews::Lost(why("gone")));
+    assert_eq!(run.at(15_000).poll(), [Seen::Unavailable("gone; no utmp".to_owned())]);
+    run.past(&row(SessionSource::Wtmpdb, "alice", Some("pts/0"), true));
+    run.seen(&ssh("8", "bob")).logind(LogindNews::Unseen);
+    assert_eq!(run.poll(), []);
+    // No deadline in the past, or the watcher would spin.
+    for look in 1..=12 {
+        run.at(15_000 + look * 5_000).search(&Terminal::NotYet);
+    }
+    assert_eq!(run.merge.next(), None);
+    let told = run.logind(LogindNews::Listed(vec![])).poll();
+    assert_eq!(told, [ready(&[]), ready(&["alice pts/0 wtmpdb"]), ready(&["bob - logind"])]);
+}
+
+#[test]
 fn a_session_that_a_new_logind_has_forgotten_ends_with_its_leader() {
     let mut run = Run::quiet(false);
     run.seen(&ssh("c1", "alice")).search(&Terminal::Is("pts/0".to_owned())).poll();
