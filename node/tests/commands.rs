@@ -42,6 +42,13 @@ fn shell(script: &str) -> Scene {
 }
 
 impl Scene {
+    /// The connection is lost, and what ran is ended.
+    async fn end(self) {
+        drop(self.runs);
+        drop(self.out);
+        timeout(PATIENCE, self.commands.ended()).await.expect("an end");
+    }
+
     fn start(&mut self, credit: u32) {
         self.runs.start(&self.commands, JOB, "x", credit).unwrap();
     }
@@ -214,9 +221,7 @@ async fn a_lost_connection_ends_what_runs_and_is_waited_for() {
     let mut scene = shell("sh -c 'echo $$; sleep 1000'");
     scene.start(OUTPUT_WINDOW);
     let child = scene.first_pid().await;
-    drop(scene.runs);
-    drop(scene.out);
-    timeout(PATIENCE, scene.commands.ended()).await.expect("an end");
+    scene.end().await;
     gone(child).await;
 }
 
@@ -267,6 +272,7 @@ async fn only_so_many_run_at_once_and_an_end_makes_room() {
             other => panic!("{other:?}"),
         }
     }
+    scene.end().await;
 }
 
 #[tokio::test]
@@ -277,4 +283,5 @@ async fn a_hub_that_grants_too_much_or_reuses_a_number_breaks_the_protocol() {
     assert!(scene.runs.start(&scene.commands, JOB, "x", 1).is_err());
     assert!(scene.runs.credit(JOB, 1).is_err());
     assert!(scene.runs.credit(JobId(8), u32::MAX).is_ok(), "a run that is over is past caring");
+    scene.end().await;
 }
