@@ -408,8 +408,14 @@ impl<'a> Heard<'a> {
             Err(error) => {
                 // It may live: who is there is asked anew.
                 warn!(path = path.as_str(), %error, "systemd-logind does not describe a session");
+                let unknown = state.new || self.awaited.values().any(|awaited| awaited.new);
                 self.forget();
                 self.list_at = Some(Instant::now() + self.pause.next());
+                if unknown {
+                    let why = "systemd-logind did not say who had logged in, and is asked again; a session that ends \
+                               before it answers is not reported";
+                    self.tell(LogindNews::Missed(why.to_owned())).await?;
+                }
                 return Ok(());
             }
         }

@@ -166,7 +166,8 @@ impl Merge {
                 self.logind = Logind::Heard { sessions, forgotten, lost: None };
             }
             LogindNews::Seen(mut session) => {
-                let Logind::Heard { sessions, .. } = &mut self.logind else { return };
+                let Logind::Heard { sessions, forgotten, .. } = &mut self.logind else { return };
+                forgotten.retain(|known| known.key() != session.key());
                 let before = sessions.get(&session.id).filter(|b| b.key() == session.key());
                 let new = before.is_none();
                 session.closing |= before.is_some_and(|b| b.closing);
@@ -190,6 +191,8 @@ impl Merge {
                 Logind::Heard { lost, .. } => *lost = Some(Loss { at: now, why, told: false }),
                 other => *other = Logind::Absent(why),
             },
+            // What cannot be told yet is told once: a logind that stalls says it again and again.
+            LogindNews::Missed(why) if self.missed.contains(&why) => {}
             LogindNews::Missed(why) => self.missed.push(why),
         }
     }

@@ -610,3 +610,15 @@ fn a_thousand_sessions_and_their_records_are_merged_by_their_seats() {
     let [Seen::Ready(lines)] = &told[..] else { panic!("{} told", told.len()) };
     assert!(lines.len() == 1000 && lines.iter().all(|line| line.ends_with("utmp+logind")));
 }
+
+#[test]
+fn what_may_be_missing_is_told_once_when_anything_can_be_told_again() {
+    let mut run = Run::quiet(false);
+    run.logind(LogindNews::Lost(why("gone")));
+    assert_eq!(run.at(15_000).poll(), [Seen::Unavailable("gone; no utmp".to_owned())]);
+    for _ in 0..3 {
+        run.logind(LogindNews::Missed("it did not answer".to_owned()));
+    }
+    let told = run.logind(LogindNews::Listed(vec![])).poll();
+    assert_eq!(told, [ready(&[]), Seen::Missed("it did not answer".to_owned())]);
+}
