@@ -33,7 +33,7 @@ use crate::{
     core::NodeCore,
     identity::{Identity, IdentityError, StateDir},
     join::JoinError,
-    watch::{auth::AuthConfig, sessions::SessionsConfig, wireguard::WireguardConfig},
+    watch::{Known, auth::AuthConfig, sessions::SessionsConfig, wireguard::WireguardConfig},
 };
 
 /// The node's version, as it tells the hub.
@@ -136,9 +136,10 @@ pub async fn run(config: NodeConfig, cancel: CancellationToken) -> Result<(), No
     let (core, owner) = actor::core(core, observed, now, cancel.clone());
     let tasks = TaskTracker::new();
     tasks.spawn(owner);
-    tasks.spawn(watch::sessions::watch(config.sessions, observations.clone(), cancel.clone()));
+    let known = Known::default();
+    tasks.spawn(watch::sessions::watch(config.sessions, known.clone(), observations.clone(), cancel.clone()));
     tasks.spawn(watch::wireguard::watch(config.wireguard, observations.clone(), cancel.clone()));
-    tasks.spawn(watch::auth::watch(config.auth, observations, cancel));
+    tasks.spawn(watch::auth::watch(config.auth, known, observations, cancel));
     link::keep(&papers, &core, &mut commands).await;
     commands.ended().await;
     tasks.close();

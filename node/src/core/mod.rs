@@ -67,6 +67,8 @@ impl NodeCore {
                     self.append(Envelope::auth(&event), now);
                 }
             }
+            Observation::Place(_) => {}
+            Observation::Together(all) => all.into_iter().for_each(|one| self.observe(one, now)),
             Observation::Missed(reason) => {
                 let lost = self.outbox.lose(&reason, now);
                 self.mend(lost.state_broken, now);

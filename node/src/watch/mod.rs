@@ -9,10 +9,14 @@ mod path_watch;
 pub mod sessions;
 pub mod wireguard;
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use secmon_protocol::{
     auth::{AuthEvent, AuthLogSource},
     facet::Facet,
     session::Session,
+    state::NodeState,
     wireguard::{WgPeer, WgPeerKey},
 };
 use tokio::sync::mpsc;
@@ -32,6 +36,32 @@ pub enum Observation {
     BadLogin(Box<AuthEvent>),
     /// Sessions, or events of the auth log, may have gone unseen, and why.
     Missed(String),
+    /// How far a source has been read.
+    Place(Place),
+    /// Several at once: kept whole or not at all, so that what was read and how far are never apart.
+    Together(Vec<Observation>),
+}
+
+/// A place in a source, kept for the next start of the node in the same transaction as what was read before
+/// it. What it means only its watcher knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Which source: `journald`, `file:/var/log/auth.log`, `wtmp:/var/log/wtmp` …
+    pub source: String,
+    /// The place, in its watcher's own form, at most [`MAX_PLACE`] bytes.
+    pub at: Bytes,
+}
+
+/// Largest [`Place::at`], in bytes.
+pub const MAX_PLACE: usize = 256 << 10;
+
+/// What the node knew when it last stopped.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The places of the sources; empty on the first start.
+    pub places: BTreeMap<String, Bytes>,
+    /// The state as it was last reported.
+    pub state: NodeState,
 }
 
 /// Where watchers send what they see. Bounded: a watcher waits when the core is behind.

@@ -235,6 +235,8 @@ pub enum From {
     Cursor(Cursor),
     /// With the whole stored state, then everything after the place at which it stands.
     Snapshot,
+    /// With everything that the hub took from this time on, by the hub's own clock.
+    Time(UnixNanos),
 }
 
 /// Which records a subscription wants. An empty list of patterns matches everything; in a pattern `*`

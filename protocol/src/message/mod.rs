@@ -36,6 +36,8 @@ pub enum ErrorCode {
     TooMany,
     /// Something is wrong with the hub itself.
     Internal,
+    /// A place that the hub's log never had.
+    BadCursor,
 }
 
 /// A refusal: a code for programs and a sentence for people.

@@ -50,12 +50,12 @@ variants! {
         Error Fragment;
     Fragment: Begin Part End;
     ErrorCode: Protocol Version NotPermitted UnknownNode NodeAway UnknownLabel NameTaken TokenUnknown
-        TokenUsed TokenExpired TooMany Internal;
+        TokenUsed TokenExpired TooMany Internal BadCursor;
     RunEnd: Exited Signalled TimedOut Cancelled Failed;
     RunFailure: UnknownLabel Busy Spawn NodeLost Refused;
     OutputStream: Stdout Stderr;
     Resume: After Oldest;
-    From: Now Cursor Snapshot;
+    From: Now Cursor Snapshot Time;
     Presence: Online Away Expected;
     FacetStatus: Pending NotMonitored Unavailable Ready;
     Op: Status Added Changed Removed;

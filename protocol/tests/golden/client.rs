@@ -47,7 +47,12 @@ pub(crate) fn add(cases: &mut Cases) {
         ("", ClientToHub::Enroll { request: REQUEST, name: name(), valid_secs: 3600, replace: true }),
         ("", ClientToHub::Fragment(Fragment::End)),
     ]);
-    cases.variants([("", From::Now), ("", From::Cursor(CURSOR)), ("", From::Snapshot)]);
+    cases.variants([
+        ("", From::Now),
+        ("", From::Cursor(CURSOR)),
+        ("", From::Snapshot),
+        ("", From::Time(TIME)),
+    ]);
     cases.variants(answers().into_iter().chain(output()));
     cases.variants([
         ("", Presence::Online { since: TIME }),

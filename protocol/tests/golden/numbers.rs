@@ -132,6 +132,7 @@ fn plain(cases: &mut Cases) {
         E::TokenExpired,
         E::TooMany,
         E::Internal,
+        E::BadCursor,
     ];
     cases.variants(codes.map(|code| ("", code)));
     use RunFailure as F;

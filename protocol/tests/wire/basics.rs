@@ -115,7 +115,14 @@ pub(crate) fn run_end() -> impl Strategy<Value = RunEnd> + Clone {
 
 pub(crate) fn refusal() -> impl Strategy<Value = Refusal> + Clone {
     use ErrorCode as E;
-    let code = select(vec![E::Protocol, E::NotPermitted, E::UnknownNode, E::TokenExpired, E::Internal]);
+    let code = select(vec![
+        E::Protocol,
+        E::NotPermitted,
+        E::UnknownNode,
+        E::TokenExpired,
+        E::Internal,
+        E::BadCursor,
+    ]);
     (code, text(), texts()).prop_map(|(code, message, near)| Refusal { code, message, near })
 }
 

@@ -23,7 +23,12 @@ fn request() -> impl Strategy<Value = RequestId> + Clone {
 }
 
 pub(crate) fn client_to_hub() -> BoxedStrategy<ClientToHub> {
-    let from = prop_oneof![Just(From::Now), cursor().prop_map(From::Cursor), Just(From::Snapshot)];
+    let from = prop_oneof![
+        Just(From::Now),
+        cursor().prop_map(From::Cursor),
+        Just(From::Snapshot),
+        time().prop_map(From::Time)
+    ];
     let filter = (texts(), texts()).prop_map(|(nodes, types)| Filter { nodes, types });
     prop_oneof![
         (any::<u16>(), text()).prop_map(|(version, agent)| ClientToHub::Hello { version, agent }),

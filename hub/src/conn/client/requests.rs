@@ -145,6 +145,7 @@ impl Requests {
         let ring = &self.shared.ring;
         let (start, snapshot) = match from {
             From::Now => (subscription::Start::at(ring.newest()), None),
+            From::Time(_) => (subscription::Start::at(ring.gone()), None),
             From::Cursor(cursor) => (subscription::Start::after(ring, cursor), None),
             From::Snapshot => {
                 let wanted = matcher.clone();

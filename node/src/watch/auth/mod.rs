@@ -28,7 +28,7 @@ use self::{
     report::{Closed, Report},
     twins::Twins,
 };
-use super::Observations;
+use super::{Known, Observations};
 
 /// How often a source that may have come, gone or become readable is looked at, beside what inotify says:
 /// rare enough to cost nothing, often enough that nobody waits for it.
@@ -76,7 +76,7 @@ pub enum AuthSourceChoice {
 /// Sends one [`Observation::Auth`](super::Observation::Auth) for each event logged from now on, and
 /// [`Observation::AuthLog`](super::Observation::AuthLog) whenever
 /// the source changes, goes or comes back.
-pub async fn watch(config: AuthConfig, out: Observations, cancel: CancellationToken) {
+pub async fn watch(config: AuthConfig, _known: Known, out: Observations, cancel: CancellationToken) {
     let sources = Sources { journal: Journal::system(), files: config.files, recheck: RECHECK };
     watch_sources(config.source, sources, out, cancel).await;
 }

@@ -44,7 +44,7 @@ use self::{
     view::{LogindNews, Past},
 };
 use super::{
-    Observation, Observations,
+    Known, Observation, Observations,
     path_watch::{Expect, PathWatch},
 };
 
@@ -82,7 +82,9 @@ impl Default for SessionsConfig {
 }
 
 /// Watches sessions until `cancel`; reports [`Observation::Sessions`] at once and then on every change.
-pub async fn watch(config: SessionsConfig, out: Observations, cancel: CancellationToken) {
+///
+/// `known` is what the node knew when it last stopped.
+pub async fn watch(config: SessionsConfig, _known: Known, out: Observations, cancel: CancellationToken) {
     let work = Box::pin(run(config, out));
     tokio::select! {
         () = cancel.cancelled() => {}

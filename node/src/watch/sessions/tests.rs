@@ -37,7 +37,7 @@ impl Running {
             btmp: path.with_extension("btmp"),
             wtmpdb: path.with_extension("db"),
         };
-        let task = tokio::spawn(watch(config, out, cancel.clone()));
+        let task = tokio::spawn(watch(config, Known::default(), out, cancel.clone()));
         Self { seen, cancel, task }
     }
 
