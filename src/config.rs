@@ -25,6 +25,8 @@ pub(crate) struct Config {
     #[cfg(feature = "hub")]
     pub(crate) hub: secmon_hub::HubSection,
     #[cfg(feature = "hub")]
+    pub(crate) log: secmon_hub::LogSection,
+    #[cfg(feature = "hub")]
     pub(crate) socket: secmon_hub::SocketSection,
     #[cfg(feature = "node")]
     pub(crate) node: secmon_node::NodeSection,
@@ -39,6 +41,9 @@ pub(crate) struct Config {
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "hub")]
     _hub: serde::de::IgnoredAny,
+    #[cfg(not(feature = "hub"))]
+    #[serde(rename = "log")]
+    _log: serde::de::IgnoredAny,
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "socket")]
     _socket: serde::de::IgnoredAny,

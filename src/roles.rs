@@ -148,6 +148,7 @@ Then, here:  secmon enroll NAME")]
             state_dir: state.join("hub"),
             socket_path: config::socket_path(socket, places.state_dir.as_deref(), &state),
             hub: config.hub,
+            log: config.log,
             socket: config.socket,
         };
         logs(LevelFilter::INFO);

@@ -75,6 +75,7 @@ pub(crate) fn up(arguments: UpArgs, socket: Option<PathBuf>) -> Result<(), Faile
         state_dir: state.join("hub"),
         socket_path,
         hub: std::mem::take(&mut config.hub),
+        log: std::mem::take(&mut config.log),
         socket: std::mem::take(&mut config.socket),
     };
     roles::logs(LevelFilter::WARN);

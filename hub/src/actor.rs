@@ -1,14 +1,14 @@
 //! The one task that owns the core: it takes what is queued, lets the core decide, has the store write
-//! it all in one transaction, and only then acknowledges, publishes and answers.
+//! it all in one transaction, and only then publishes, acknowledges and answers.
 
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use secmon_protocol::{
-    ids::{NodeId, NodeName, RequestId},
+    ids::{Cursor, NodeId, NodeName, RequestId},
     message::{
         ErrorCode, Refusal,
         client::{HubToClient, NodeDetail, NodeSummary, Presence},
@@ -16,7 +16,10 @@ use secmon_protocol::{
     },
     time::UnixNanos,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::{MissedTickBehavior, interval, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -25,10 +28,11 @@ use crate::{
     ca::Fingerprint,
     core::{
         Admission, ClientId, Core, Effect, Effects, Enrolling, Incoming, Introduction, Link, Notice, Now,
-        RunRequest,
+        RunRequest, Start,
     },
     ring::Ring,
-    store::StoreThread,
+    segment::Packer,
+    store::{Batch, StoreError, StoreThread},
 };
 
 /// Messages that wait for the actor. Enough that a batch is worth its transaction; whoever finds the queue
@@ -39,6 +43,22 @@ const BATCH: usize = 256;
 /// Memory of what nodes sent and the actor has not taken, counted in KiB; large snapshots of many nodes at
 /// once wait on their own connections instead of in the queue.
 const BUDGET_KIB: usize = 64 << 10;
+
+/// How often the log is looked through for what is too old, where nothing is written that does it as well.
+const AGE_EVERY: Duration = Duration::from_secs(60);
+/// After so many failures to write in a row, nobody who would make the hub write is let in for so long: each
+/// failure costs every node its connection and the hub a look at all that is stored. The first may be an
+/// accident; then nodes and the people who enrol are told at once, and one that comes afterwards is the next try.
+const PAUSES: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+/// Between two tries to read what is stored, without which nothing can go on.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// An answer, or why there is none.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -99,6 +119,8 @@ pub(crate) enum Message {
     Get(String, Reply<NodeDetail>),
     /// The state of some nodes, and the place in the log at which it stands.
     Snapshot(Wanted, Reply<(u64, Vec<NodeDetail>)>),
+    /// Where a subscription begins that goes on from a place.
+    Begin(Cursor, Reply<Start>),
     /// A new token; its expiry is the answer.
     Enroll(Enrolling, Reply<UnixNanos>),
     /// Whom a token lets in.
@@ -153,10 +175,30 @@ pub(crate) struct Actor {
     core: Core,
     store: StoreThread,
     ring: Arc<Ring>,
+    /// The last place of the log that is no longer held.
+    gone: u64,
+    trouble: Option<Trouble>,
     queue: mpsc::Receiver<Message>,
     started: Instant,
     nodes: HashMap<Link, Wire<ToLink>>,
     clients: HashMap<ClientId, Wire<HubToClient>>,
+}
+
+/// The store could not be written the last time.
+struct Trouble {
+    failures: usize,
+    /// Nothing is tried until then.
+    until: Instant,
+    refusal: Refusal,
+}
+
+impl Trouble {
+    /// After one more failure.
+    fn after(before: Option<Self>, refusal: Refusal) -> Self {
+        let failures = before.map_or(0, |before| before.failures) + 1;
+        let pause = PAUSES[(failures - 1).min(PAUSES.len() - 1)];
+        Self { failures, until: Instant::now() + pause, refusal }
+    }
 }
 
 /// An answer that waits until the batch is written.
@@ -173,12 +215,15 @@ fn defer<T: Send + 'static>(reply: Reply<T>, answer: Result<T, Refusal>) -> Defe
 }
 
 impl Actor {
-    pub(crate) fn new(core: Core, store: StoreThread, ring: Arc<Ring>) -> (Self, Handle) {
+    /// An actor, and the way to it. `gone` is the last place of the log that is no longer held.
+    pub(crate) fn new(core: Core, store: StoreThread, ring: Arc<Ring>, gone: u64) -> (Self, Handle) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let actor = Self {
             core,
             store,
             ring,
+            gone,
+            trouble: None,
             queue,
             started: Instant::now(),
             nodes: HashMap::new(),
@@ -187,25 +232,46 @@ impl Actor {
         (actor, Handle { queue: sender, budget: Arc::new(Semaphore::new(BUDGET_KIB)) })
     }
 
-    /// Works until `stop`, then does what is queued and ends.
+    /// Works until `stop`, then does what is queued and ends; the store is given back to be closed.
     ///
     /// # Errors
-    /// The store can be neither written nor read.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), HubError> {
+    /// What is stored makes no sense any more.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<StoreThread, HubError> {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut aging = interval(AGE_EVERY);
+        aging.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let due = tokio::select! {
                 biased;
-                taken = self.queue.recv_many(&mut batch, BATCH) => if taken == 0 {
-                    return Ok(());
-                },
-                () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+                taken = self.queue.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 {
+                        return Ok(self.store);
+                    }
+                    false
+                }
+                () = stop.cancelled(), if !self.queue.is_closed() => {
+                    self.queue.close();
+                    false
+                }
+                _ = aging.tick() => true,
+            };
+            match due {
+                true => self.age().await,
+                false => self.handle(&mut batch, &stop).await?,
             }
-            self.handle(&mut batch).await?;
         }
     }
 
-    async fn handle(&mut self, batch: &mut Vec<Message>) -> Result<(), HubError> {
+    /// Removes what is too old of the log.
+    async fn age(&mut self) {
+        let batch = Batch { writes: vec![], segments: vec![], now: unix_now() };
+        match self.store.commit(batch).await {
+            Ok(committed) => self.gone = committed.gone,
+            Err(error) => warn!(%error, "cannot remove what is too old from the hub's log"),
+        }
+    }
+
+    async fn handle(&mut self, batch: &mut Vec<Message>, stop: &CancellationToken) -> Result<(), HubError> {
         let now = Now { unix: unix_now(), mono: self.started.elapsed() };
         let mut effects = Effects::new();
         let mut answers = Vec::new();
@@ -213,19 +279,21 @@ impl Actor {
             answers.extend(self.feed(now, message, &mut effects));
         }
         self.core.flush(&mut effects);
-        let newest = self.ring.newest();
-        let (mut writes, mut outward) = (Vec::new(), Effects::new());
+        let (mut writes, mut packer, mut outward) = (Vec::new(), Packer::default(), Effects::new());
         for effect in effects {
             match effect {
                 Effect::Store(write) => writes.push(write),
+                Effect::Publish(record) => packer.push(record),
                 other => outward.push(other),
             }
         }
-        let written = if writes.is_empty() { Ok(()) } else { self.store.commit(writes).await };
-        match written {
+        let (segments, entries) = packer.finish();
+        match self.write(Batch { writes, segments, now: now.unix }).await {
             Ok(()) => {
+                let grown = !entries.is_empty();
+                self.ring.push(entries);
                 outward.into_iter().for_each(|effect| self.perform(effect));
-                if self.ring.newest() != newest {
+                if grown {
                     self.ring.announce();
                 }
                 answers.into_iter().for_each(|answer| answer(Ok(())));
@@ -236,30 +304,73 @@ impl Actor {
                 let refusal =
                     Refusal::new(ErrorCode::Internal, format!("the hub cannot write its state: {error}"));
                 answers.into_iter().for_each(|answer| answer(Err(&refusal)));
+                self.trouble = Some(Trouble::after(self.trouble.take(), refusal));
                 // What a run said happened on its node, whatever became of the hub's own log of it; and a
                 // run that ended in this batch is no orphan any more.
                 let of_clients = |effect: &Effect| matches!(effect, Effect::ToClient(..));
                 outward.into_iter().filter(of_clients).for_each(|effect| self.perform(effect));
-                self.go_back().await
+                self.go_back(stop).await
             }
         }
     }
 
+    async fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        if batch.writes.is_empty() && batch.segments.is_empty() {
+            return Ok(());
+        }
+        self.gone = self.store.commit(batch).await?.gone;
+        if self.trouble.take().is_some() {
+            info!("the hub's state can be written again");
+        }
+        Ok(())
+    }
+
     /// What could not be written never happened: the core goes back to what the store has, and every node
     /// starts over from there.
-    async fn go_back(&mut self) -> Result<(), HubError> {
+    async fn go_back(&mut self, stop: &CancellationToken) -> Result<(), HubError> {
         for (client, message) in self.core.orphans() {
             self.perform(Effect::ToClient(client, message));
         }
         for (_, wire) in self.nodes.drain() {
             wire.send(ToLink::Close("the hub cannot write its state".to_owned()));
         }
-        let kept = self.store.load().await?;
-        self.core.restore(self.ring.cursor(self.ring.newest()), kept);
-        Ok(())
+        loop {
+            match self.store.load().await {
+                Ok(kept) => {
+                    self.core.restore(kept);
+                    return Ok(());
+                }
+                // A disk that fails may come back; what makes no sense does not.
+                Err(error @ StoreError::Database { .. }) if !stop.is_cancelled() => {
+                    error!(%error, "cannot read the hub's state either: trying again");
+                    tokio::select! {
+                        () = sleep(READ_AGAIN) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Answers what would make the hub write while that is not to be tried; gives the rest back.
+    fn spare(&self, message: Message) -> Option<Message> {
+        let Some(trouble) = self.trouble.as_ref().filter(|trouble| Instant::now() < trouble.until) else {
+            return Some(message);
+        };
+        let refusal = trouble.refusal.clone();
+        // Whoever asked may be gone.
+        match message {
+            Message::NodeUp(_, _, wire) => wire.send(ToLink::Close(refusal.message)),
+            Message::Enroll(_, reply) => drop(reply.send(Err(refusal))),
+            Message::Join(_, _, _, reply) => drop(reply.send(Err(refusal))),
+            other => return Some(other),
+        }
+        None
     }
 
     fn feed(&mut self, now: Now, message: Message, out: &mut Effects) -> Option<Deferred> {
+        let message = self.spare(message)?;
         let core = &mut self.core;
         match message {
             Message::NodeUp(link, introduction, wire) => {
@@ -284,6 +395,10 @@ impl Actor {
             Message::Get(node, reply) => return Some(defer(reply, core.get(now, &node))),
             Message::Snapshot(wanted, reply) => {
                 let answer = core.details(wanted).map(|nodes| (core.newest().n, nodes));
+                return Some(defer(reply, answer));
+            }
+            Message::Begin(place, reply) => {
+                let answer = core.start_after(place, self.gone, out);
                 return Some(defer(reply, answer));
             }
             Message::Enroll(wish, reply) => {
@@ -316,9 +431,9 @@ impl Actor {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            // Written by now.
-            Effect::Store(_) => {}
-            Effect::Publish(record) => self.ring.push(record),
+            // Written and published by now.
+            Effect::Store(_) | Effect::Publish(_) => {}
+            Effect::NewLog(id) => self.ring.rename(id),
             Effect::ToNode(link, message) => {
                 if let Some(wire) = self.nodes.get(&link) {
                     wire.send(ToLink::Message(message));
@@ -350,6 +465,9 @@ fn tell(notice: &Notice) {
             let direction = if *ahead { "ahead" } else { "behind" };
             warn!(node = %name, seconds = offset, direction, "the node's clock is off; its times are wrong by that much");
         }
+        Notice::OlderCopy { log, sign } => warn!(
+            %log, sign, "the hub's store is an older copy: its log goes on under a new id, and clients get a gap"
+        ),
         Notice::Resync { name, reason } => info!(node = %name, reason, "asked for a snapshot"),
     }
 }

@@ -35,7 +35,7 @@ const YEARS: i32 = 10;
 const MAX_CSR: usize = 8 << 10;
 
 /// SHA-256 of a certificate in DER, by which papers are known; of a token's secret, the same.
-pub(crate) type Fingerprint = [u8; 32];
+pub type Fingerprint = [u8; 32];
 
 /// The fingerprint of some bytes.
 pub(crate) fn fingerprint(bytes: &[u8]) -> Fingerprint {

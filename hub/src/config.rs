@@ -13,7 +13,10 @@ use serde::{
     de::{self, SeqAccess, Visitor},
 };
 
-use secmon_protocol::address::{DEFAULT_PORT, with_port};
+use secmon_protocol::{
+    address::{DEFAULT_PORT, with_port},
+    units,
+};
 
 use crate::HubError;
 
@@ -21,6 +24,15 @@ use crate::HubError;
 const MAX_ADVERTISE: usize = secmon_protocol::token::MAX_ADDRESSES;
 /// Longest path of a Unix socket in bytes, unix(7): 108 with the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// Least that `log.size` may be: enough for a moment's records.
+const MIN_LOG_SIZE: u64 = 1 << 20;
+/// Most that `log.size` may be, so that a slip of the pen is noticed.
+const MAX_LOG_SIZE: u64 = 1 << 40;
+/// Least that `log.age` may be.
+const MIN_LOG_AGE: Duration = Duration::from_secs(60);
+/// Most that `log.age` may be.
+const MAX_LOG_AGE: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// `[hub]` of the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -72,6 +84,36 @@ impl Default for SocketSection {
     }
 }
 
+/// `[log]` of the configuration file: how much of the log is kept for subscribers that are behind.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// Bytes on the disk, 1 MiB to 1 TiB, as `"256MiB"`, the default. The oldest go when it is more.
+    #[serde(deserialize_with = "size")]
+    pub size: u64,
+    /// How long, a minute to ten years, as `"7d"`, the default.
+    #[serde(deserialize_with = "age")]
+    pub age: Duration,
+    /// What may be lost with the machine's power. Default `"process"`.
+    pub durability: Durability,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { size: 256 << 20, age: Duration::from_secs(7 * 24 * 60 * 60), durability: Durability::Process }
+    }
+}
+
+/// What an acknowledged record survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// A crash of the hub. A power cut may take the last moments, and subscribers get a gap that says so.
+    Process,
+    /// A power cut as well, at the cost of a sync of the disk for every commit.
+    Power,
+}
+
 /// Everything a hub needs to start.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
@@ -79,6 +121,8 @@ pub struct HubConfig {
     pub state_dir: PathBuf,
     /// `[hub]`.
     pub hub: HubSection,
+    /// `[log]`.
+    pub log: LogSection,
     /// `[socket]`.
     pub socket: SocketSection,
     /// Where the socket for clients goes; `socket.path` is not looked at.
@@ -93,6 +137,12 @@ impl HubConfig {
     pub fn check(&self) -> Result<(), HubError> {
         if !(1..=3600).contains(&self.hub.heartbeat_secs) {
             return Err(HubError::config("hub.heartbeat_secs", "1 to 3600 seconds are possible"));
+        }
+        if !(MIN_LOG_SIZE..=MAX_LOG_SIZE).contains(&self.log.size) {
+            return Err(HubError::config("log.size", "1 MiB to 1 TiB are possible"));
+        }
+        if !(MIN_LOG_AGE..=MAX_LOG_AGE).contains(&self.log.age) {
+            return Err(HubError::config("log.age", "1 minute to 3650 days are possible"));
         }
         if self.hub.advertise.len() > MAX_ADVERTISE {
             return Err(HubError::config("hub.advertise", format!("at most {MAX_ADVERTISE} are possible")));
@@ -147,6 +197,14 @@ fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
         }
     }
     from.deserialize_any(OneOrMany)
+}
+
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    units::bytes(&String::deserialize(from)?).map_err(de::Error::custom)
+}
+
+fn age<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    units::duration(&String::deserialize(from)?).map_err(de::Error::custom)
 }
 
 fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {

@@ -1,6 +1,6 @@
 //! The hub as a whole: put together in order, run, and taken down in order.
 
-use std::{fs::File, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{fs, fs::File, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use secmon_protocol::{
@@ -9,7 +9,11 @@ use secmon_protocol::{
     time::UnixNanos,
     token::{JoinToken, SECRET_LEN},
 };
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -21,13 +25,18 @@ use crate::{
     conn::{Shared, accept, client},
     core::{Core, Enrolling},
     descriptors, files,
+    log::Log,
     ring::{RING_BYTES, Ring},
-    store::{Store, StoreThread},
+    store::{Keeping, LogReader, Opening, Store, StoreThread},
     tls,
 };
 
-/// How long connections get to end once the hub stops.
+/// How long everything gets to end once the hub stops …
 const DRAIN: Duration = Duration::from_secs(5);
+/// … and of that the nodes, whose last records are what the clients then get.
+const DRAIN_NODES: Duration = Duration::from_secs(2);
+/// Where the kernel names this boot, random(4).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Seconds of a mean Gregorian year.
 const YEAR_SECS: i64 = 31_556_952;
 /// The year of this release: no hub runs earlier, whatever its clock says.
@@ -50,7 +59,7 @@ pub struct Hub {
     listener: TcpListener,
     socket: client::Socket,
     tls: Arc<rustls::ServerConfig>,
-    actor: JoinHandle<Result<(), HubError>>,
+    actor: JoinHandle<Result<StoreThread, HubError>>,
     stop_actor: CancellationToken,
     /// Locked for as long as the hub lives.
     lock: File,
@@ -69,8 +78,9 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let lock = files::open_state_dir(&config.state_dir)?;
     let ca = Ca::open(&config.state_dir, year)?;
     let tls = tls::server_config(&ca, year)?;
-    let store = Store::open(&config.state_dir)?;
-    let kept = store.load()?;
+    let (store, boot) = Store::open(&config.state_dir, keeping(&config), &opening())?;
+    let (kept, holes, gone) = (store.load()?, store.holes()?, store.gone());
+    let reader = LogReader::start(&config.state_dir)?;
     let listen = config.hub.listen;
     let listener =
         TcpListener::bind(listen).await.map_err(|source| HubError::Listen { address: listen, source })?;
@@ -78,14 +88,15 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let socket = client::bind(&config.socket_path, config.socket.mode, group)?;
 
     let heartbeat = config.hub.heartbeat();
-    let ring = Arc::new(Ring::new(LogId(rand::random()), RING_BYTES));
     let store = StoreThread::start(store)
         .map_err(|source| HubError::file("start the thread that writes", &config.state_dir, source))?;
-    let core = Core::new(ring.cursor(0), heartbeat, kept);
-    let (actor, handle) = Actor::new(core, store, ring.clone());
+    let core = Core::new(kept, boot, heartbeat);
+    let ring = Arc::new(Ring::new(core.newest(), RING_BYTES));
+    let (actor, handle) = Actor::new(core, store, ring.clone(), gone);
+    let log = Log::new(ring, reader, holes, config.log);
     let stop_actor = CancellationToken::new();
     let actor = tokio::spawn(actor.run(stop_actor.clone()));
-    let shared = Shared::new(handle, ring, ca, (config.hub, address), CancellationToken::new());
+    let shared = Shared::new(handle, log, ca, (config.hub, address), CancellationToken::new());
     info!(address = %address, socket = %socket.path().display(), "listening");
     Ok(Hub { shared: Arc::new(shared), listener, socket, tls, actor, stop_actor, lock })
 }
@@ -120,10 +131,11 @@ impl Hub {
         self.shared.actor.knows(name).await
     }
 
-    /// Serves until `cancel`, then lets connections end within a deadline and removes the socket.
+    /// Serves until `cancel`. Then nobody new is let in, what nodes have sent is written, clients get all of
+    /// that within a deadline, and the socket goes.
     ///
     /// # Errors
-    /// The state can be neither written nor read any more.
+    /// What is stored makes no sense any more.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), HubError> {
         let Self { shared, listener, socket, tls, mut actor, stop_actor, lock } = self;
         shared.tasks.spawn(accept::run(listener, tls, shared.clone()));
@@ -134,16 +146,27 @@ impl Hub {
         };
         shared.stop.cancel();
         shared.tasks.close();
-        if timeout(DRAIN, shared.tasks.wait()).await.is_err() {
-            warn!(connections = shared.tasks.len(), "connections did not end in time and were cut");
+        let stopped = Instant::now();
+        if timeout_at(stopped + DRAIN_NODES, shared.tasks.wait()).await.is_err() {
+            warn!(connections = shared.tasks.len(), "nodes did not end in time and were cut");
         }
         stop_actor.cancel();
         let ended = match failed {
             Some(ended) => ended,
             None => actor.await,
         };
+        // Nothing is added to the log any more: clients are done once they have it all.
+        shared.finish.cancel();
+        shared.clients.close();
+        if timeout_at(stopped + DRAIN, shared.clients.wait()).await.is_err() {
+            let clients = shared.clients.len();
+            warn!(clients, "clients did not read all that there was in time and were cut; it is in the log");
+        }
+        if let Err(error) = ended.unwrap_or(Err(HubError::Stopped))?.close().await {
+            warn!(%error, "cannot bring everything to the disk");
+        }
         drop(lock);
-        ended.unwrap_or(Err(HubError::Stopped))
+        Ok(())
     }
 }
 
@@ -173,6 +196,16 @@ pub(crate) async fn enroll(
         expires,
     };
     Ok(Enrolment { token: TokenText(token.to_text()), expires, addresses })
+}
+
+fn keeping(config: &HubConfig) -> Keeping {
+    let log = &config.log;
+    Keeping { size: log.size, age: log.age, durability: log.durability }
+}
+
+fn opening() -> Opening {
+    let boot_id = fs::read_to_string(BOOT_ID).ok().map(|id| id.trim().to_owned());
+    Opening { now: unix_now(), boot_id, fresh: LogId(rand::random()), spare: LogId(rand::random()) }
 }
 
 /// The year of a time, for the dates in certificates, where a day more or less does not matter. A machine

@@ -1,97 +1,72 @@
 //! The newest part of the log, in memory: every record encoded once, for all subscribers.
 //!
 //! A subscriber is a place in the log and nothing more; one that is slow costs the others nothing. What
-//! falls out at the old end is gone for whoever has not read it, and is told so by a gap.
+//! falls out at the old end is read from the store.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
-use secmon_protocol::{
-    codec,
-    ids::{Cursor, LogId, NodeId, NodeName},
-    record::LogRecord,
-};
+use secmon_protocol::ids::{Cursor, LogId};
 use tokio::sync::watch;
+
+use crate::{core::Shelf, segment::Entry};
 
 /// Memory for the records of the ring, in bytes.
 pub(crate) const RING_BYTES: usize = 16 << 20;
 /// What an entry costs beside its record: names, types and the structure itself, by estimate.
 const ENTRY_COST: usize = 256;
 
-/// One record.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    /// Its place.
-    pub(crate) cursor: Cursor,
-    /// The node that it is from or about.
-    pub(crate) node: NodeId,
-    /// That node's name.
-    pub(crate) name: NodeName,
-    /// Its types.
-    pub(crate) types: Vec<String>,
-    /// The record, encoded.
-    pub(crate) record: Bytes,
-}
-
-/// What was read.
-#[derive(Debug)]
-pub(crate) struct Read {
-    /// The last place that is gone, where the reader was behind it.
-    pub(crate) gone: Option<u64>,
-    /// What follows.
-    pub(crate) entries: Vec<Arc<Entry>>,
-}
-
 /// The ring.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    log: LogId,
     limit: usize,
     inner: Mutex<Inner>,
     newest: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    log: LogId,
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     newest: u64,
 }
 
 impl Inner {
-    /// The last place that is no longer held.
-    fn gone(&self) -> u64 {
-        self.newest - self.entries.len() as u64
+    fn shelf(&self) -> Shelf {
+        Shelf { gone: self.newest - self.entries.len() as u64, newest: self.newest }
     }
 }
 
 impl Ring {
-    /// An empty log, of which `limit` bytes are held.
-    pub(crate) fn new(log: LogId, limit: usize) -> Self {
-        Self { log, limit, inner: Mutex::default(), newest: watch::Sender::new(0) }
+    /// An empty ring behind the newest place of a log, of which `limit` bytes will be held.
+    pub(crate) fn new(newest: Cursor, limit: usize) -> Self {
+        let Cursor { log, n: newest } = newest;
+        let inner = Mutex::new(Inner { log, entries: VecDeque::new(), bytes: 0, newest });
+        Self { limit, inner, newest: watch::Sender::new(newest) }
     }
 
     /// The log's id.
     pub(crate) fn log(&self) -> LogId {
-        self.log
+        self.inner().log
     }
 
     /// A place of this log.
     pub(crate) fn cursor(&self, n: u64) -> Cursor {
-        Cursor { log: self.log, n }
+        Cursor { log: self.log(), n }
     }
 
     /// The newest place.
-    pub(crate) fn newest(&self) -> u64 {
-        self.inner().newest
+    pub(crate) fn newest(&self) -> Cursor {
+        let inner = self.inner();
+        Cursor { log: inner.log, n: inner.newest }
     }
 
-    /// The last place that is no longer held.
-    pub(crate) fn gone(&self) -> u64 {
-        self.inner().gone()
+    /// Which part of the log is here.
+    pub(crate) fn shelf(&self) -> Shelf {
+        self.inner().shelf()
     }
 
     /// Wakes whoever waits for the log to grow.
@@ -99,20 +74,14 @@ impl Ring {
         self.newest.subscribe()
     }
 
-    /// Appends a record; its place must be the one after the newest.
-    pub(crate) fn push(&self, record: LogRecord) {
-        let bytes = codec::encode(&record);
-        let entry = Entry {
-            cursor: record.cursor,
-            node: record.node,
-            name: record.name,
-            types: record.envelope.types,
-            record: bytes,
-        };
+    /// Appends records; the place of each must be the one after that of the one before.
+    pub(crate) fn push(&self, entries: impl IntoIterator<Item = Arc<Entry>>) {
         let mut inner = self.inner();
-        inner.newest = entry.cursor.n;
-        inner.bytes += cost(&entry);
-        inner.entries.push_back(Arc::new(entry));
+        for entry in entries {
+            inner.newest = entry.cursor.n;
+            inner.bytes += cost(&entry);
+            inner.entries.push_back(entry);
+        }
         // The newest record stays whatever its size.
         while inner.bytes > self.limit && inner.entries.len() > 1 {
             if let Some(old) = inner.entries.pop_front() {
@@ -121,26 +90,32 @@ impl Ring {
         }
     }
 
-    /// Tells the subscribers of what was appended.
-    pub(crate) fn announce(&self) {
-        self.newest.send_replace(self.newest());
+    /// The log has another id. What is held has the old one in its bytes, and is read from the store instead.
+    pub(crate) fn rename(&self, log: LogId) {
+        let mut inner = self.inner();
+        inner.log = log;
+        inner.bytes = 0;
+        inner.entries.clear();
     }
 
-    /// Records after a place: at most `most`, and no more once they have `bytes` bytes.
-    pub(crate) fn read(&self, after: u64, most: usize, bytes: usize) -> Read {
+    /// Tells the subscribers of what was appended.
+    pub(crate) fn announce(&self) {
+        self.newest.send_replace(self.newest().n);
+    }
+
+    /// Records after a place: at most `most`, and no more once they have `bytes` bytes. None where the ring no
+    /// longer holds the first of them.
+    pub(crate) fn read(&self, after: u64, most: usize, bytes: usize) -> Option<Vec<Arc<Entry>>> {
         let inner = self.inner();
-        let gone = inner.gone();
-        let skip = usize::try_from(after.saturating_sub(gone)).unwrap_or(usize::MAX);
+        let skip = usize::try_from(after.checked_sub(inner.shelf().gone)?).unwrap_or(usize::MAX);
         let mut sum = 0;
         let room = |entry: &&Arc<Entry>| {
             let fits = sum < bytes;
             sum += entry.record.len();
             fits
         };
-        Read {
-            gone: (after < gone).then_some(gone),
-            entries: inner.entries.iter().skip(skip).take(most).take_while(room).cloned().collect(),
-        }
+        let (start, len) = (skip.min(inner.entries.len()), inner.entries.len());
+        Some(inner.entries.range(start..len).take(most).take_while(room).cloned().collect())
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -155,47 +130,26 @@ fn cost(entry: &Entry) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use secmon_protocol::{
-        record::{Envelope, Origin, RecordKind},
-        time::UnixNanos,
-    };
-
     use super::*;
-
-    fn record(n: u64, size: usize) -> LogRecord {
-        LogRecord {
-            cursor: Cursor { log: LogId(7), n },
-            node: NodeId([1; 16]),
-            name: "a".parse().unwrap(),
-            origin: Origin::Hub,
-            envelope: Envelope {
-                kind: RecordKind::AUTH,
-                version: 1,
-                time: UnixNanos(0),
-                types: vec![],
-                body: vec![0; size].into(),
-            },
-        }
-    }
+    use crate::segment::tests::{packed, record};
 
     #[test]
-    fn a_reader_gets_everything_in_order_or_is_told_what_is_gone() {
-        let ring = Ring::new(LogId(7), 4000);
-        for n in 1..=20 {
-            ring.push(record(n, 100));
-        }
-        let gone = ring.gone();
-        assert!(gone > 0 && ring.newest() == 20);
-        let read = ring.read(0, 100, 4000);
-        assert_eq!(read.gone, Some(gone));
-        assert_eq!(
-            read.entries.iter().map(|e| e.cursor.n).collect::<Vec<_>>(),
-            (gone + 1..=20).collect::<Vec<_>>()
-        );
-        let read = ring.read(18, 9, 1);
-        assert_eq!((read.gone, read.entries.len(), read.entries[0].cursor.n), (None, 1, 19));
-        assert!(ring.read(20, 9, 9).entries.is_empty() && ring.read(99, 9, 9).entries.is_empty());
-        ring.push(record(21, 9000));
-        assert_eq!((ring.gone(), ring.read(20, 9, 9).entries.len()), (20, 1));
+    fn a_reader_gets_everything_in_order_or_is_told_that_it_is_behind() {
+        let ring = Ring::new(Cursor { log: LogId(7), n: 5 }, 4000);
+        assert_eq!(ring.shelf(), Shelf { gone: 5, newest: 5 });
+        ring.push(packed((6..=25).map(|n| record(n, 100))).1);
+        let Shelf { gone, newest } = ring.shelf();
+        assert!(gone > 5 && newest == 25);
+        assert!(ring.read(gone - 1, 100, 4000).is_none());
+        let numbers = |after, most, bytes| -> Vec<u64> {
+            ring.read(after, most, bytes).unwrap().iter().map(|entry| entry.cursor.n).collect()
+        };
+        assert_eq!(numbers(gone, 100, 4000), (gone + 1..=25).collect::<Vec<_>>());
+        assert_eq!(numbers(23, 9, 1), [24]);
+        assert!(numbers(25, 9, 9).is_empty() && numbers(99, 9, 9).is_empty());
+        ring.push(packed([record(26, 9000)]).1);
+        assert_eq!((ring.shelf().gone, numbers(25, 9, 9)), (25, vec![26]));
+        ring.rename(LogId(8));
+        assert_eq!((ring.shelf(), ring.log()), (Shelf { gone: 26, newest: 26 }, LogId(8)));
     }
 }

@@ -6,7 +6,7 @@
 //! [`Fragment`]s. A list is its items, each behind a length of its own, so that no item's count or size
 //! has to be believed before it is read.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, ops::Range};
 
 use bincode::config::{self, Config};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -135,6 +135,17 @@ pub fn push_item(list: &mut BytesMut, item: &[u8]) {
     // An item is at most MAX_MESSAGE, far below 2^32; a longer one would be cut off from its reader.
     list.put_u32(u32::try_from(item.len()).unwrap_or(u32::MAX));
     list.put_slice(item);
+}
+
+/// Appends a value to a list, encoded in its place; gives where in the list its own bytes lie.
+pub fn push_value<T: Serialize>(list: &mut BytesMut, value: &T) -> Range<usize> {
+    let start = list.len() + 4;
+    list.put_u32(0);
+    // A buffer in memory takes all that is written; see `encode` for what else could fail.
+    let _ = bincode::serde::encode_into_std_write(value, &mut (&mut *list).writer(), config::standard());
+    let len = u32::try_from(list.len() - start).unwrap_or(u32::MAX);
+    list[start - 4..start].copy_from_slice(&len.to_be_bytes());
+    start..list.len()
 }
 
 /// The items of a list.

@@ -25,4 +25,5 @@ pub mod state;
 pub mod text;
 pub mod time;
 pub mod token;
+pub mod units;
 pub mod wireguard;

@@ -13,17 +13,14 @@ mod wire;
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::report::Report;
-use crate::{HubSection, actor::Handle, ca::Ca, ring::Ring};
+use crate::{HubSection, actor::Handle, ca::Ca, log::Log};
 
 /// A peer that has not finished its handshake and said its first message by then is cut off.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
@@ -33,7 +30,7 @@ pub(crate) struct Shared {
     /// The way to the actor.
     pub(crate) actor: Handle,
     /// The log.
-    pub(crate) ring: Arc<Ring>,
+    pub(crate) log: Log,
     /// Signs the papers of those who join.
     pub(crate) ca: Ca,
     /// The configuration.
@@ -44,10 +41,14 @@ pub(crate) struct Shared {
     pub(crate) heartbeat: Duration,
     /// The deadline for a first message.
     pub(crate) first_message: Duration,
-    /// The hub is stopping.
+    /// The hub is stopping: nobody new, and nodes end.
     pub(crate) stop: CancellationToken,
-    /// Every connection's task.
+    /// The log has come to its end: clients end once they have it.
+    pub(crate) finish: CancellationToken,
+    /// The tasks that take connections, and those of nodes.
     pub(crate) tasks: TaskTracker,
+    /// The tasks of clients.
+    pub(crate) clients: TaskTracker,
     /// Says in the log how connections end.
     pub(crate) report: Report,
     next: AtomicU64,
@@ -56,7 +57,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         actor: Handle,
-        ring: Arc<Ring>,
+        log: Log,
         ca: Ca,
         (hub, address): (HubSection, SocketAddr),
         stop: CancellationToken,
@@ -66,13 +67,15 @@ impl Shared {
             hub,
             address,
             actor,
-            ring,
+            log,
             ca,
             heartbeat,
             // A test that shortens the heartbeat shortens the patience with silent strangers, too.
             first_message: FIRST_MESSAGE.min(heartbeat * 3),
             stop,
+            finish: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            clients: TaskTracker::new(),
             report: Report::default(),
             next: AtomicU64::new(1),
         }

@@ -11,7 +11,7 @@ use super::{Core, Dirty, Link};
 
 impl Core {
     /// A node's allowlist has changed. It has passed [`check`].
-    pub(crate) fn handle_commands(&mut self, link: Link, mut commands: Vec<CommandInfo>) {
+    pub fn handle_commands(&mut self, link: Link, mut commands: Vec<CommandInfo>) {
         let Some((id, _)) = self.links.get(&link) else { return };
         let id = *id;
         if let Some(node) = self.nodes.get_mut(&id) {
@@ -26,7 +26,7 @@ impl Core {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn check(commands: &[CommandInfo]) -> Result<(), String> {
+pub fn check(commands: &[CommandInfo]) -> Result<(), String> {
     if commands.len() > MAX_COMMANDS {
         return Err(format!("{} commands are over the limit of {MAX_COMMANDS}", commands.len()));
     }

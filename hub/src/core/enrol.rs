@@ -18,9 +18,9 @@ use super::{
 use crate::ca::Fingerprint;
 
 /// How long a token is good unless it is said.
-pub(crate) const DEFAULT_VALIDITY: Duration = Duration::from_secs(60 * 60);
+pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(60 * 60);
 /// Longest time for which a token is good.
-pub(crate) const MAX_VALIDITY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const MAX_VALIDITY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A token that was used, or whose time is over, is remembered for this long, so that whoever tries it is
 /// told what is wrong with it.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -29,21 +29,21 @@ const MAX_TOKENS: usize = 100_000;
 
 /// A token, without its secret.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct TokenRow {
+pub struct TokenRow {
     /// SHA-256 of the secret.
-    pub(crate) secret: Fingerprint,
+    pub secret: Fingerprint,
     /// The id that the node gets.
-    pub(crate) node: NodeId,
+    pub node: NodeId,
     /// The name that the node gets.
-    pub(crate) name: NodeName,
+    pub name: NodeName,
     /// When it was made.
-    pub(crate) made: UnixNanos,
+    pub made: UnixNanos,
     /// When it stops working.
-    pub(crate) expires: UnixNanos,
+    pub expires: UnixNanos,
     /// Whether a known node of that name gets new papers.
-    pub(crate) replace: bool,
+    pub replace: bool,
     /// When it was used.
-    pub(crate) used: Option<UnixNanos>,
+    pub used: Option<UnixNanos>,
 }
 
 impl TokenRow {
@@ -54,36 +54,31 @@ impl TokenRow {
 
 /// A wish for a token.
 #[derive(Debug, Clone)]
-pub(crate) struct Enrolling {
+pub struct Enrolling {
     /// SHA-256 of the secret that the caller made.
-    pub(crate) secret: Fingerprint,
+    pub secret: Fingerprint,
     /// The id that a new node would get.
-    pub(crate) id: NodeId,
+    pub id: NodeId,
     /// The name.
-    pub(crate) name: NodeName,
+    pub name: NodeName,
     /// For how long; zero for [`DEFAULT_VALIDITY`].
-    pub(crate) valid: Duration,
+    pub valid: Duration,
     /// Whether a known node of that name may be given new papers.
-    pub(crate) replace: bool,
+    pub replace: bool,
 }
 
 /// Whom a token lets in.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Admission {
+pub struct Admission {
     /// Its id.
-    pub(crate) node: NodeId,
+    pub node: NodeId,
     /// Its name.
-    pub(crate) name: NodeName,
+    pub name: NodeName,
 }
 
 impl Core {
     /// Makes a token; gives the time at which it expires.
-    pub(crate) fn enroll(
-        &mut self,
-        now: Now,
-        wish: Enrolling,
-        out: &mut Effects,
-    ) -> Result<UnixNanos, Refusal> {
+    pub fn enroll(&mut self, now: Now, wish: Enrolling, out: &mut Effects) -> Result<UnixNanos, Refusal> {
         let valid = if wish.valid.is_zero() { DEFAULT_VALIDITY } else { wish.valid };
         if valid > MAX_VALIDITY {
             let message = "a token is good for at most seven days; ask for less";
@@ -129,7 +124,7 @@ impl Core {
     }
 
     /// Whom a token lets in; it is not spent by asking.
-    pub(crate) fn admit(&self, now: Now, secret: &Fingerprint) -> Result<Admission, Refusal> {
+    pub fn admit(&self, now: Now, secret: &Fingerprint) -> Result<Admission, Refusal> {
         let again = "run `secmon enroll NAME` on the hub for a new one";
         let Some(token) = self.tokens.get(secret) else {
             let message = format!(
@@ -154,7 +149,7 @@ impl Core {
     }
 
     /// Spends a token: the node that was admitted by it has these papers from now on.
-    pub(crate) fn join(
+    pub fn join(
         &mut self,
         now: Now,
         secret: &Fingerprint,

@@ -15,16 +15,16 @@ const RECORD_COST: usize = 256;
 
 /// A record and what the hub needs of its body.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Incoming {
+pub struct Incoming {
     /// The record as the node sent it.
-    pub(crate) record: NodeRecord,
+    pub record: NodeRecord,
     /// What it means for the node's state.
-    pub(crate) meaning: Meaning,
+    pub meaning: Meaning,
 }
 
 /// What a record means for the node's state.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Meaning {
+pub enum Meaning {
     /// The whole of it.
     Snapshot(Vec<Op>),
     /// A change of it.
@@ -39,7 +39,7 @@ pub(crate) enum Meaning {
 
 /// A record that breaks the protocol.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BadRecord {
+pub enum BadRecord {
     /// It cannot be decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -63,7 +63,7 @@ pub(crate) enum BadRecord {
 ///
 /// # Errors
 /// More records than a batch may have.
-pub(crate) fn batch_cost(list: &[u8]) -> Result<usize, BadRecord> {
+pub fn batch_cost(list: &[u8]) -> Result<usize, BadRecord> {
     let records = count(list, MAX_BATCH_RECORDS, "records")?;
     Ok(list.len() + records * RECORD_COST)
 }
@@ -81,7 +81,7 @@ impl Incoming {
     ///
     /// # Errors
     /// The first that breaks the protocol.
-    pub(crate) fn batch(list: &[u8]) -> Result<Vec<Self>, BadRecord> {
+    pub fn batch(list: &[u8]) -> Result<Vec<Self>, BadRecord> {
         let mut ops = MAX_OPS;
         let mut batch = Vec::new();
         for item in Items(list) {
@@ -94,7 +94,7 @@ impl Incoming {
     ///
     /// # Errors
     /// It breaks the protocol.
-    pub(crate) fn new(record: NodeRecord, ops: &mut usize) -> Result<Self, BadRecord> {
+    pub fn new(record: NodeRecord, ops: &mut usize) -> Result<Self, BadRecord> {
         let envelope = &record.envelope;
         if envelope.types.len() > MAX_TYPES || envelope.types.iter().any(|name| name.len() > MAX_TYPE) {
             return Err(BadRecord::Limit("list of types"));

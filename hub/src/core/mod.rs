@@ -1,5 +1,8 @@
 //! The hub's state and rules, pure: something came in and the time in, effects out.
 //!
+//! Public for the model test, which plays the actor with a store that crashes; nothing else outside of the hub
+//! uses it.
+//!
 //! No tokio, no I/O, no clock. The actor feeds it (the methods named after what came in), then calls
 //! [`Core::flush`], writes what the effects say in one transaction, and only then does the rest of them in
 //! order. Nothing here decodes an event or a value of a facet.
@@ -7,7 +10,9 @@
 mod commands;
 mod enrol;
 mod incoming;
+mod log;
 mod node;
+mod reading;
 mod records;
 mod resolve;
 mod runs;
@@ -28,42 +33,44 @@ use secmon_protocol::{
     time::UnixNanos,
 };
 
-#[cfg(test)]
-pub(crate) use self::node::Standing;
-pub(crate) use self::{
+pub use self::{
     commands::check as check_commands,
-    enrol::{Admission, Enrolling, TokenRow},
-    incoming::{Incoming, batch_cost},
-    node::{Introduction, NodeRow, snapshot_too_large},
+    enrol::{Admission, DEFAULT_VALIDITY, Enrolling, MAX_VALIDITY, TokenRow},
+    incoming::{BadRecord, Incoming, Meaning, batch_cost},
+    log::{Boot, LogOrigin, LogRow, MAX_PREDECESSORS, Predecessor, Start},
+    node::{Introduction, NodeRow, Standing, snapshot_too_large},
+    reading::{Hole, Missing, Next, Reading, Shelf},
     runs::{MAX_RUNS_PER_CLIENT, RunRequest},
 };
-use self::{node::Node, runs::Run};
-use crate::ca::Fingerprint;
+use self::{log::Log, node::Node, runs::Run};
+pub use crate::ca::Fingerprint;
 
 /// The time, as the caller read it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Now {
+pub struct Now {
     /// For telling when something happened.
-    pub(crate) unix: UnixNanos,
+    pub unix: UnixNanos,
     /// Since the hub's start; for everything that takes time.
-    pub(crate) mono: Duration,
+    pub mono: Duration,
 }
 
 /// One connection of a node, numbered by the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Link(pub(crate) u64);
+pub struct Link(pub u64);
 
 /// One connection of a client, numbered by the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ClientId(pub(crate) u64);
+pub struct ClientId(pub u64);
 
 /// What is to be done about what came in.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Effect {
+pub enum Effect {
     /// To be written before any other effect of the batch is performed.
     Store(Write),
-    /// A new record of the log.
+    /// A new record of the log, to be written with the batch and shown to subscribers once it is.
     Publish(LogRecord),
+    /// The log has this id from here on.
+    NewLog(LogId),
     /// A message for a node.
     ToNode(Link, HubToNode),
     /// End a node's connection once what was sent before is out.
@@ -76,7 +83,7 @@ pub(crate) enum Effect {
 
 /// One change of what is stored.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Write {
+pub enum Write {
     /// All of a node but its state.
     Node(Box<NodeRow>),
     /// How far a node has come.
@@ -96,11 +103,18 @@ pub(crate) enum Write {
     Token(TokenRow),
     /// A token that is of no use any more.
     ForgetToken(Fingerprint),
+    /// The log's id and its earlier ones; [`LogRow::newest`] follows from the records.
+    Log {
+        /// The id.
+        id: LogId,
+        /// The earlier ones.
+        history: Vec<Predecessor>,
+    },
 }
 
 /// What an operator should know.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Notice {
+pub enum Notice {
     /// Two machines seem to use the same papers.
     Clone {
         /// The node.
@@ -124,10 +138,17 @@ pub(crate) enum Notice {
         /// Why.
         reason: String,
     },
+    /// The store is an older copy; the log has a new id.
+    OlderCopy {
+        /// The new id.
+        log: LogId,
+        /// What showed it.
+        sign: String,
+    },
 }
 
 /// The effects of one batch, in order.
-pub(crate) type Effects = Vec<Effect>;
+pub type Effects = Vec<Effect>;
 
 /// What a node's connection is in the middle of.
 #[derive(Debug, Default)]
@@ -144,17 +165,19 @@ enum Dirty {
 }
 
 /// What a hub keeps over a restart.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The log, without its records.
+    pub log: LogRow,
     /// The nodes with their state.
-    pub(crate) nodes: Vec<(NodeRow, NodeState)>,
+    pub nodes: Vec<(NodeRow, NodeState)>,
     /// The tokens.
-    pub(crate) tokens: Vec<TokenRow>,
+    pub tokens: Vec<TokenRow>,
 }
 
 /// The state of the hub.
-pub(crate) struct Core {
-    newest: Cursor,
+pub struct Core {
+    log: Log,
     heartbeat: Duration,
     nodes: BTreeMap<NodeId, Node>,
     names: BTreeMap<NodeName, NodeId>,
@@ -169,18 +192,23 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// A hub with what was kept; every node is away. `newest` is the last place of the log so far.
-    pub(crate) fn new(newest: Cursor, heartbeat: Duration, kept: Kept) -> Self {
+    /// A hub with what was kept; every node is away.
+    #[must_use]
+    pub fn new(kept: Kept, boot: Boot, heartbeat: Duration) -> Self {
+        Self::with(Log::new(kept.log, boot), kept.nodes, kept.tokens, heartbeat)
+    }
+
+    fn with(log: Log, nodes: Vec<(NodeRow, NodeState)>, tokens: Vec<TokenRow>, heartbeat: Duration) -> Self {
         let nodes: BTreeMap<_, _> =
-            kept.nodes.into_iter().map(|(row, state)| (row.id, Node::away(row, state))).collect();
+            nodes.into_iter().map(|(row, state)| (row.id, Node::away(row, state))).collect();
         Self {
-            newest,
+            log,
             heartbeat,
             names: nodes.values().map(|node| (node.row.name.clone(), node.row.id)).collect(),
             papers: nodes.values().map(|node| (node.row.papers, node.row.id)).collect(),
             nodes,
             links: BTreeMap::new(),
-            tokens: kept.tokens.into_iter().map(|token| (token.secret, token)).collect(),
+            tokens: tokens.into_iter().map(|token| (token.secret, token)).collect(),
             runs: BTreeMap::new(),
             next_job: 1,
             dirty: BTreeMap::new(),
@@ -190,23 +218,19 @@ impl Core {
 
     /// Puts the core in the state of a start, after the store refused a batch: what was not written never
     /// happened. Runs go on being numbered from where they were.
-    pub(crate) fn restore(&mut self, newest: Cursor, kept: Kept) {
-        let next_job = self.next_job;
-        *self = Self { next_job, ..Self::new(newest, self.heartbeat, kept) };
+    pub fn restore(&mut self, kept: Kept) {
+        let (next_job, log) = (self.next_job, self.log.restored(kept.log));
+        *self = Self { next_job, ..Self::with(log, kept.nodes, kept.tokens, self.heartbeat) };
     }
 
     /// The last place of the log.
-    pub(crate) fn newest(&self) -> Cursor {
-        self.newest
-    }
-
-    /// The log itself.
-    fn log(&self) -> LogId {
-        self.newest.log
+    #[must_use]
+    pub fn newest(&self) -> Cursor {
+        self.log.newest()
     }
 
     /// Ends a batch: what waits to be written and acknowledged becomes effects.
-    pub(crate) fn flush(&mut self, out: &mut Effects) {
+    pub fn flush(&mut self, out: &mut Effects) {
         for (id, dirty) in std::mem::take(&mut self.dirty) {
             let Some(row) = self.nodes.get(&id).map(|node| &node.row) else { continue };
             out.push(Effect::Store(match dirty {
@@ -234,8 +258,8 @@ impl Core {
         envelope: Envelope,
         out: &mut Effects,
     ) {
-        self.newest = Cursor { log: self.log(), n: self.newest.n + 1 };
-        out.push(Effect::Publish(LogRecord { cursor: self.newest, node, name, origin, envelope }));
+        let cursor = self.log.advance();
+        out.push(Effect::Publish(LogRecord { cursor, node, name, origin, envelope }));
     }
 
     /// Logs a record of the hub's own about a node; nothing where the node is not known.

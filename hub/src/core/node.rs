@@ -32,46 +32,46 @@ const FLAP_TIME: Duration = Duration::from_secs(60);
 
 /// All that is kept about a node but its state.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct NodeRow {
+pub struct NodeRow {
     /// Its id.
-    pub(crate) id: NodeId,
+    pub id: NodeId,
     /// Its name.
-    pub(crate) name: NodeName,
+    pub name: NodeName,
     /// SHA-256 of its certificate.
-    pub(crate) papers: Fingerprint,
+    pub papers: Fingerprint,
     /// When it was last heard, or enrolled.
-    pub(crate) seen: UnixNanos,
+    pub seen: UnixNanos,
     /// Its version.
-    pub(crate) agent: String,
+    pub agent: String,
     /// Where it last came from.
-    pub(crate) address: String,
+    pub address: String,
     /// Its server.
-    pub(crate) facts: HostFacts,
+    pub facts: HostFacts,
     /// Its clock minus the hub's, in nanoseconds.
-    pub(crate) clock_offset: i64,
+    pub clock_offset: i64,
     /// The epoch that it names; none until it first came.
-    pub(crate) epoch: Option<Epoch>,
+    pub epoch: Option<Epoch>,
     /// The epoch under which its records are logged; another one after the node went back in time.
-    pub(crate) log_epoch: Epoch,
+    pub log_epoch: Epoch,
     /// The last record taken.
-    pub(crate) last: Seq,
+    pub last: Seq,
     /// Whether its state may be wrong.
-    pub(crate) stale: bool,
+    pub stale: bool,
     /// Where its other epochs stand, the latest first: of machines that have the same papers and take turns.
-    pub(crate) others: Vec<Standing>,
+    pub others: Vec<Standing>,
     /// What may be run there, sorted by label.
-    pub(crate) commands: Vec<CommandInfo>,
+    pub commands: Vec<CommandInfo>,
 }
 
 /// Where one epoch of a node stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Standing {
+pub struct Standing {
     /// The epoch that the node names.
-    pub(crate) epoch: Epoch,
+    pub epoch: Epoch,
     /// The epoch under which its records are logged.
-    pub(crate) log_epoch: Epoch,
+    pub log_epoch: Epoch,
     /// The last record taken.
-    pub(crate) last: Seq,
+    pub last: Seq,
 }
 
 /// A node that is known.
@@ -165,20 +165,20 @@ fn entries(facet: &RawFacet) -> u64 {
 
 /// A node at the door.
 #[derive(Debug, Clone)]
-pub(crate) struct Introduction {
+pub struct Introduction {
     /// SHA-256 of the certificate that it showed.
-    pub(crate) papers: Fingerprint,
+    pub papers: Fingerprint,
     /// Where it comes from.
-    pub(crate) address: String,
+    pub address: String,
     /// What it says.
-    pub(crate) hello: Hello,
+    pub hello: Hello,
     /// A random epoch, for a node that went back in time.
-    pub(crate) fresh: Epoch,
+    pub fresh: Epoch,
 }
 
 impl Core {
     /// A node says Hello on a new connection.
-    pub(crate) fn handle_hello(&mut self, now: Now, link: Link, from: Introduction, out: &mut Effects) {
+    pub fn handle_hello(&mut self, now: Now, link: Link, from: Introduction, out: &mut Effects) {
         if let Err(reason) = check(&from.hello) {
             return turn_away(link, ErrorCode::Protocol, reason, out);
         }
@@ -195,7 +195,7 @@ impl Core {
         row.address.clone_from(&from.address);
         row.facts = clipped(&hello.facts);
         row.clock_offset = hello.clock.0.saturating_sub(now.unix.0);
-        row.seen = now.unix;
+        let seen = std::mem::replace(&mut row.seen, now.unix);
         row.commands = hello.commands;
         row.commands.sort_by(|a, b| a.label.cmp(&b.label));
         node.online = Some((link, now.unix));
@@ -211,7 +211,8 @@ impl Core {
         self.mark(id, Dirty::Whole);
         self.tell(now, id, &HubEvent::Connected { address: from.address, agent }, out);
         let welcome = out.len();
-        let resume = self.place(now, id, link, (hello.epoch, hello.oldest, hello.newest), from.fresh, out);
+        let resume =
+            self.place(now, id, link, (hello.epoch, hello.oldest, hello.newest), (from.fresh, seen), out);
         let message = HubToNode::Welcome(Welcome {
             node: id,
             name,
@@ -230,7 +231,7 @@ impl Core {
         id: NodeId,
         link: Link,
         (epoch, oldest, newest): (Epoch, Seq, Seq),
-        fresh: Epoch,
+        (fresh, seen): (Epoch, UnixNanos),
         out: &mut Effects,
     ) -> Resume {
         let Some(row) = self.nodes.get_mut(&id).map(|node| &mut node.row) else { return Resume::Oldest };
@@ -245,6 +246,10 @@ impl Core {
         }
         let (last, stale) = (row.last, row.stale);
         if before_oldest > last {
+            if known && seen > self.log.unclean() {
+                // It forgot only what a hub acknowledged, and this one's machine has lost nothing since.
+                self.older_copy("a node has had acknowledgements of more than its store holds", out);
+            }
             let reason = "the node no longer had them when it connected".to_owned();
             self.tell(now, id, &HubEvent::Gap { from: last.next(), to: before_oldest, reason }, out);
             if let Some(node) = self.nodes.get_mut(&id) {
@@ -294,7 +299,7 @@ impl Core {
     }
 
     /// A node's connection has ended.
-    pub(crate) fn handle_link_down(&mut self, now: Now, link: Link, reason: &str, out: &mut Effects) {
+    pub fn handle_link_down(&mut self, now: Now, link: Link, reason: &str, out: &mut Effects) {
         let Some((id, _)) = self.links.remove(&link) else { return };
         if let Some(seq) = self.acks.remove(&link) {
             out.push(Effect::ToNode(link, HubToNode::Ack { seq }));
@@ -309,7 +314,7 @@ impl Core {
     }
 
     /// All nodes and the names that are expected, sorted by name.
-    pub(crate) fn list(&self, now: Now) -> Vec<NodeSummary> {
+    pub fn list(&self, now: Now) -> Vec<NodeSummary> {
         let mut all: Vec<_> = self.nodes.values().map(Node::summary).chain(self.expected(now)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
@@ -319,10 +324,7 @@ impl Core {
     ///
     /// # Errors
     /// There is too much of it.
-    pub(crate) fn details(
-        &self,
-        wanted: impl Fn(NodeId, &NodeName) -> bool,
-    ) -> Result<Vec<NodeDetail>, Refusal> {
+    pub fn details(&self, wanted: impl Fn(NodeId, &NodeName) -> bool) -> Result<Vec<NodeDetail>, Refusal> {
         let (mut nodes, mut size) = (vec![], 0);
         for node in self.names.values().filter_map(|id| self.nodes.get(id)) {
             if wanted(node.row.id, &node.row.name) {
@@ -338,7 +340,7 @@ impl Core {
 }
 
 /// Why a client does not get the state of all the nodes that it wants in one message.
-pub(crate) fn snapshot_too_large() -> Refusal {
+pub fn snapshot_too_large() -> Refusal {
     let message = format!(
         "the state of these nodes has more than {} MiB, the most that one answer can hold; name fewer nodes in \
          the filter, or begin with what happens next and get the nodes one by one",

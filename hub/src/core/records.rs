@@ -12,7 +12,7 @@ use super::{Core, Dirty, Effect, Effects, Incoming, Link, Now, Write, incoming::
 
 impl Core {
     /// A batch of records came from a node.
-    pub(crate) fn handle_records(&mut self, now: Now, link: Link, records: Vec<Incoming>, out: &mut Effects) {
+    pub fn handle_records(&mut self, now: Now, link: Link, records: Vec<Incoming>, out: &mut Effects) {
         let Some((id, _)) = self.links.get(&link) else { return };
         let id = *id;
         let mut misfits: Option<(Seq, Seq)> = None;

@@ -15,7 +15,7 @@ const LIKENESS: f64 = 0.4;
 
 impl Core {
     /// One node with its whole state, or what is known of one that is expected.
-    pub(crate) fn get(&self, now: Now, node: &str) -> Result<NodeDetail, Refusal> {
+    pub fn get(&self, now: Now, node: &str) -> Result<NodeDetail, Refusal> {
         match self.find(now, node) {
             Ok(node) => Ok(node.detail()),
             Err(refusal) => self

@@ -12,7 +12,7 @@ use secmon_protocol::{
 use super::{ClientId, Core, Effect, Effects, Link, Now};
 
 /// Most runs that one client may have open.
-pub(crate) const MAX_RUNS_PER_CLIENT: usize = 32;
+pub const MAX_RUNS_PER_CLIENT: usize = 32;
 /// Most runs that one node may have open.
 const MAX_RUNS_PER_NODE: usize = 64;
 
@@ -32,22 +32,22 @@ pub(super) struct Run {
 
 /// A client's wish to run a command.
 #[derive(Debug, Clone)]
-pub(crate) struct RunRequest {
+pub struct RunRequest {
     /// The client's number for it.
-    pub(crate) request: RequestId,
+    pub request: RequestId,
     /// Which node, in a person's words.
-    pub(crate) node: String,
+    pub node: String,
     /// Which command.
-    pub(crate) label: String,
+    pub label: String,
     /// Output that may be sent at once.
-    pub(crate) credit: u32,
+    pub credit: u32,
     /// Who asks.
-    pub(crate) by: Requester,
+    pub by: Requester,
 }
 
 impl Core {
     /// A client wants a command to run.
-    pub(crate) fn handle_run(&mut self, now: Now, client: ClientId, wish: RunRequest, out: &mut Effects) {
+    pub fn handle_run(&mut self, now: Now, client: ClientId, wish: RunRequest, out: &mut Effects) {
         let request = wish.request;
         if let Err(refusal) = self.start_run(now, client, wish, out) {
             out.push(Effect::ToClient(client, HubToClient::Error { request, refusal }));
@@ -128,13 +128,7 @@ impl Core {
     }
 
     /// A client grants a run more output. One that is over is past caring.
-    pub(crate) fn handle_credit(
-        &mut self,
-        client: ClientId,
-        request: RequestId,
-        credit: u32,
-        out: &mut Effects,
-    ) {
+    pub fn handle_credit(&mut self, client: ClientId, request: RequestId, credit: u32, out: &mut Effects) {
         let Some(job) = self.job_of(client, request) else { return };
         let Some(run) = self.runs.get_mut(&job) else { return };
         match run.credit.checked_add(credit) {
@@ -153,7 +147,7 @@ impl Core {
     }
 
     /// A client cancels a run; its Exit still comes.
-    pub(crate) fn handle_cancel(&mut self, client: ClientId, request: RequestId, out: &mut Effects) {
+    pub fn handle_cancel(&mut self, client: ClientId, request: RequestId, out: &mut Effects) {
         let job = self.job_of(client, request);
         if let Some((job, run)) = job.and_then(|job| Some((job, self.runs.get(&job)?))) {
             out.push(Effect::ToNode(run.link, HubToNode::Cancel { job }));
@@ -161,7 +155,7 @@ impl Core {
     }
 
     /// A client's connection has ended, and with it what it runs.
-    pub(crate) fn handle_client_down(&mut self, client: ClientId, out: &mut Effects) {
+    pub fn handle_client_down(&mut self, client: ClientId, out: &mut Effects) {
         for (job, run) in self.runs.iter_mut().filter(|(_, run)| run.client == Some(client)) {
             run.client = None;
             out.push(Effect::ToNode(run.link, HubToNode::Cancel { job: *job }));
@@ -169,7 +163,7 @@ impl Core {
     }
 
     /// A run's process stands.
-    pub(crate) fn handle_started(&mut self, now: Now, link: Link, job: JobId, pid: u32, out: &mut Effects) {
+    pub fn handle_started(&mut self, now: Now, link: Link, job: JobId, pid: u32, out: &mut Effects) {
         let Some(run) = self.runs.get_mut(&job).filter(|run| run.link == link && !run.started) else {
             return self.close(now, link, "the node said Started for a run that it was not given", out);
         };
@@ -181,7 +175,7 @@ impl Core {
     }
 
     /// A run printed something, at most [`secmon_protocol::limits::MAX_CHUNK`] bytes.
-    pub(crate) fn handle_output(
+    pub fn handle_output(
         &mut self,
         now: Now,
         link: Link,
@@ -203,7 +197,7 @@ impl Core {
     }
 
     /// A run is over.
-    pub(crate) fn handle_exit(&mut self, now: Now, link: Link, job: JobId, end: RunEnd, out: &mut Effects) {
+    pub fn handle_exit(&mut self, now: Now, link: Link, job: JobId, end: RunEnd, out: &mut Effects) {
         match self.runs.remove(&job) {
             Some(run) if run.link == link => self.finish(now, job, run, clipped(end), out),
             other => {
@@ -227,7 +221,7 @@ impl Core {
     }
 
     /// The clients and requests of all runs, for whom nothing more will come.
-    pub(crate) fn orphans(&self) -> Vec<(ClientId, HubToClient)> {
+    pub fn orphans(&self) -> Vec<(ClientId, HubToClient)> {
         let exit = |run: &Run| HubToClient::Exit { request: run.request, end: lost() };
         self.runs.values().filter_map(|run| Some((run.client?, exit(run)))).collect()
     }

@@ -19,6 +19,7 @@ use secmon_protocol::{
 
 use super::*;
 
+mod log;
 mod runs;
 
 const MINUTE: i64 = 60_000_000_000;
@@ -28,7 +29,12 @@ fn at(minutes: i64) -> Now {
 }
 
 fn core() -> Core {
-    Core::new(Cursor { log: LogId(9), n: 0 }, Duration::from_secs(15), Kept::default())
+    started(LogRow { id: LogId(9), newest: 0, history: vec![] }, LogOrigin::Made)
+}
+
+fn started(log: LogRow, origin: LogOrigin) -> Core {
+    let boot = Boot { spare: LogId(10), origin, unclean: at(0).unix };
+    Core::new(Kept { log, nodes: vec![], tokens: vec![] }, boot, Duration::from_secs(15))
 }
 
 fn enrolled(core: &mut Core) -> NodeId {

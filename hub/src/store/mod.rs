@@ -1,8 +1,10 @@
-//! What a hub keeps over a restart, in SQLite: nodes, their state as bytes, and tokens without their
-//! secrets. One thread owns the database; the actor hands it a batch and waits.
+//! What a hub keeps over a restart, in SQLite: nodes, their state as bytes, tokens without their secrets, and
+//! the log. One thread writes; the actor hands it a batch and waits. Another reads the log for subscribers.
 //!
 //! No rules here: what is written was decided by the core.
 
+mod log;
+mod reader;
 mod rows;
 mod schema;
 mod thread;
@@ -11,10 +13,18 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
 
-pub(crate) use self::thread::StoreThread;
+use secmon_protocol::time::UnixNanos;
+
+use self::{log::Log, schema::Sync};
+pub(crate) use self::{
+    log::{Keeping, Opening},
+    reader::LogReader,
+    thread::StoreThread,
+};
 use crate::{
-    core::{Kept, Write},
+    core::{Boot, Hole, Kept, Write},
     files,
+    segment::Segment,
 };
 
 /// The file, in the state folder.
@@ -105,10 +115,31 @@ fn of_damage(error: &rusqlite::Error) -> bool {
         || matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
 }
 
+/// What is written at once, whole or not at all.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Changes of the state.
+    pub(crate) writes: Vec<Write>,
+    /// New records of the log.
+    pub(crate) segments: Vec<Segment>,
+    /// The hub's clock: when they were taken.
+    pub(crate) now: UnixNanos,
+}
+
+/// A batch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// The last place of the log that is no longer held.
+    pub(crate) gone: u64,
+}
+
 /// The database.
 pub(crate) struct Store {
     db: Connection,
     path: PathBuf,
+    log: Log,
+    /// As the connection has it.
+    sync: Sync,
 }
 
 impl Store {
@@ -116,17 +147,21 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be opened, or was written by a later version.
-    pub(crate) fn open(state_dir: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        state_dir: &Path,
+        keeping: Keeping,
+        opening: &Opening,
+    ) -> Result<(Self, Boot), StoreError> {
         let path = state_dir.join(FILE);
         // SQLite gives the files beside it, the log and its index, the same mode.
         files::private(&path).map_err(|source| StoreError::File { path: path.clone(), source })?;
-        match prepared(&path) {
-            Ok(db) => Ok(Self { db, path }),
+        match prepared(&path, keeping, opening) {
+            Ok((db, log, boot)) => Ok((Self { db, path, log, sync: Sync::EachCommit }, boot)),
             Err(fault) => Err(fault.of(&path)),
         }
     }
 
-    /// Everything that is kept.
+    /// Everything that is kept but the log's records.
     ///
     /// # Errors
     /// The database refuses, or holds what makes no sense.
@@ -134,27 +169,65 @@ impl Store {
         rows::load(&self.db).map_err(|fault| fault.of(&self.path))
     }
 
-    /// Writes a batch, whole or not at all.
+    /// The numbers of the log that no record has, in order.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub(crate) fn holes(&self) -> Result<Vec<Hole>, StoreError> {
+        log::holes(&self.db).map_err(|fault| fault.of(&self.path))
+    }
+
+    /// The last place of the log that is no longer held.
+    pub(crate) fn gone(&self) -> u64 {
+        self.log.gone()
+    }
+
+    /// Writes a batch, whole or not at all, and removes what is too old of the log.
     ///
     /// # Errors
     /// The database refuses.
-    pub(crate) fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        self.try_commit(writes).map_err(|error| Fault::from(error).of(&self.path))
+    pub(crate) fn commit(&mut self, batch: &Batch) -> Result<Committed, StoreError> {
+        self.try_commit(batch).map_err(|error| Fault::from(error).of(&self.path))
     }
 
-    fn try_commit(&mut self, writes: &[Write]) -> rusqlite::Result<()> {
+    fn try_commit(&mut self, batch: &Batch) -> rusqlite::Result<Committed> {
+        let sync = match self.log.must_sync(&batch.segments) {
+            true => Sync::EachCommit,
+            false => Sync::Sometimes,
+        };
+        if self.sync != sync {
+            schema::sync(&self.db, sync)?;
+            self.sync = sync;
+        }
         let transaction = self.db.transaction()?;
-        for write in writes {
+        for write in &batch.writes {
             rows::write(&transaction, write)?;
         }
-        transaction.commit()
+        let change = self.log.write(&transaction, &batch.segments, batch.now)?;
+        transaction.commit()?;
+        if let Some(change) = change {
+            self.log.apply(change);
+        }
+        Ok(Committed { gone: self.log.gone() })
+    }
+
+    /// Says that the hub ended in order, and brings everything to the disk.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub(crate) fn close(self) -> Result<(), StoreError> {
+        let closed = schema::sync(&self.db, Sync::EachCommit)
+            .and_then(|()| log::mark_clean(&self.db))
+            .and_then(|()| self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+        closed.map_err(|error| Fault::from(error).of(&self.path))
     }
 }
 
-fn prepared(path: &Path) -> Result<Connection, Fault> {
+fn prepared(path: &Path, keeping: Keeping, opening: &Opening) -> Result<(Connection, Log, Boot), Fault> {
     let mut db = Connection::open(path)?;
     schema::prepare(&mut db)?;
-    Ok(db)
+    let (log, boot) = Log::open(&mut db, keeping, opening)?;
+    Ok((db, log, boot))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use secmon_protocol::{
     time::UnixNanos,
 };
 
-use super::Fault;
+use super::{Fault, log};
 use crate::core::{Kept, NodeRow, TokenRow, Write};
 
 pub(super) fn write(db: &Connection, write: &Write) -> rusqlite::Result<()> {
@@ -39,6 +39,7 @@ pub(super) fn write(db: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::ForgetToken(secret) => {
             db.prepare_cached("DELETE FROM tokens WHERE secret = ?1")?.execute(params![secret]).map(drop)
         }
+        Write::Log { id, history } => log::rename(db, *id, history),
     }
 }
 
@@ -100,7 +101,7 @@ pub(super) fn load(db: &Connection) -> Result<Kept, Fault> {
         };
         states.entry(node).or_default().set(id, facet);
     }
-    let mut kept = Kept::default();
+    let mut kept = Kept { log: log::load(db)?, nodes: vec![], tokens: vec![] };
     let mut select = db.prepare(
         "SELECT id, name, papers, seen, agent, address, facts, clock_offset, epoch, log_epoch, last, stale, commands,
          others FROM nodes",

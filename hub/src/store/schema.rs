@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::Fault;
 
 /// How long to wait for another process that reads the file, a backup perhaps.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// Each brings the database from the form of its index to the next. A released step never changes.
 const STEPS: &[&str] = &[
@@ -32,14 +32,45 @@ const STEPS: &[&str] = &[
     ) WITHOUT ROWID;
 ",
     "ALTER TABLE nodes ADD COLUMN others BLOB NOT NULL DEFAULT x''",
+    // The log: one row per commit. `taken` is the hub's clock, which may jump; the order is that of `first`.
+    "
+    CREATE TABLE log (
+        first INTEGER PRIMARY KEY, last INTEGER NOT NULL, taken INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        records BLOB NOT NULL
+    );
+    CREATE INDEX log_taken ON log (taken);
+    CREATE TABLE holes (after INTEGER PRIMARY KEY, until INTEGER NOT NULL, reason TEXT NOT NULL);
+    CREATE TABLE meta (
+        one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL, history BLOB NOT NULL,
+        newest INTEGER NOT NULL, reserved INTEGER NOT NULL, boot TEXT, clean INTEGER NOT NULL,
+        unclean INTEGER NOT NULL, held INTEGER NOT NULL, gone_taken INTEGER NOT NULL
+    );
+",
 ];
+
+/// When commits are on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sync {
+    /// Now and then: safe against a crash of the hub; a power cut may take the last moments, never the file.
+    Sometimes,
+    /// Before each of them counts.
+    EachCommit,
+}
+
+/// Sets when commits are on the disk; not within a transaction.
+pub(super) fn sync(db: &Connection, sync: Sync) -> rusqlite::Result<()> {
+    let mode = match sync {
+        Sync::Sometimes => "NORMAL",
+        Sync::EachCommit => "FULL",
+    };
+    db.pragma_update(None, "synchronous", mode)
+}
 
 /// Sets the connection up and takes the steps that are missing.
 pub(super) fn prepare(db: &mut Connection) -> Result<(), Fault> {
     db.busy_timeout(BUSY)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
-    // Safe against a crash of the hub; a power cut may take the last moments, never the file.
-    db.pragma_update(None, "synchronous", "NORMAL")?;
+    sync(db, Sync::EachCommit)?;
     let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let known = STEPS.len() as i64;
     let Some(missing) = usize::try_from(found).ok().and_then(|taken| STEPS.get(taken..)) else {

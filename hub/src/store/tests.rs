@@ -1,17 +1,45 @@
 //! Tests of the store.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use secmon_protocol::{
     command::CommandInfo,
     facet::FacetId,
-    ids::{Epoch, NodeId, Seq},
+    ids::{Epoch, LogId, NodeId, Seq},
     message::node::HostFacts,
     state::{NodeState, RawFacet, diff},
     time::UnixNanos,
 };
 
 use super::*;
-use crate::core::{NodeRow, Standing, TokenRow};
+use crate::{
+    config::Durability,
+    core::{NodeRow, Standing, TokenRow},
+};
+
+mod log;
+
+fn keeping() -> Keeping {
+    Keeping { size: 1 << 30, age: Duration::from_secs(1 << 30), durability: Durability::Process }
+}
+
+fn opening(boot: &str) -> Opening {
+    Opening {
+        now: UnixNanos(1000),
+        boot_id: Some(boot.to_owned()),
+        fresh: LogId(5 << 40),
+        spare: LogId(6 << 40),
+    }
+}
+
+fn open(dir: &Path) -> Result<Store, StoreError> {
+    Store::open(dir, keeping(), &opening("boot")).map(|(store, _)| store)
+}
+
+fn commit(store: &mut Store, writes: impl Into<Vec<Write>>) {
+    store.commit(&Batch { writes: writes.into(), segments: vec![], now: UnixNanos(1) }).unwrap();
+}
 
 fn node() -> NodeRow {
     NodeRow {
@@ -54,47 +82,47 @@ fn what_was_written_is_there_after_a_restart() {
         replace: true,
         used: Some(UnixNanos(3)),
     };
-    let mut store = Store::open(dir.path()).unwrap();
-    store.commit(&[Write::Node(Box::new(node())), Write::State(id, first.snapshot())]).unwrap();
-    store.commit(&[Write::Token(token.clone()), Write::State(id, diff(&first, &second))]).unwrap();
+    let mut store = open(dir.path()).unwrap();
+    commit(&mut store, [Write::Node(Box::new(node())), Write::State(id, first.snapshot())]);
+    commit(&mut store, [Write::Token(token.clone()), Write::State(id, diff(&first, &second))]);
     let progress = Write::Progress { node: id, last: Seq(99), seen: UnixNanos(98), stale: false };
-    store.commit(&[progress]).unwrap();
+    commit(&mut store, [progress]);
     drop(store);
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path()).unwrap();
     let kept = store.load().unwrap();
     let expected = NodeRow { last: Seq(99), seen: UnixNanos(98), stale: false, ..node() };
     assert_eq!(kept.nodes, [(expected, second)]);
     assert_eq!(kept.tokens, std::slice::from_ref(&token));
-    store.commit(&[Write::ForgetToken(token.secret)]).unwrap();
+    commit(&mut store, [Write::ForgetToken(token.secret)]);
     assert!(store.load().unwrap().tokens.is_empty());
 }
 
 #[test]
 fn a_file_of_an_earlier_form_is_brought_to_the_newest_with_what_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
-    store.commit(&[Write::Node(Box::new(node()))]).unwrap();
-    store.db.execute_batch("ALTER TABLE nodes DROP COLUMN others; PRAGMA user_version = 1").unwrap();
+    let mut store = open(dir.path()).unwrap();
+    commit(&mut store, [Write::Node(Box::new(node()))]);
+    store.db.execute_batch("ALTER TABLE nodes DROP COLUMN others; DROP TABLE log; DROP TABLE holes; DROP TABLE meta; PRAGMA user_version = 1").unwrap();
     drop(store);
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = open(dir.path()).unwrap();
     assert_eq!(store.load().unwrap().nodes[0].0, NodeRow { others: vec![], ..node() });
-    store.commit(&[Write::Node(Box::new(node()))]).unwrap();
+    commit(&mut store, [Write::Node(Box::new(node()))]);
     assert_eq!(store.load().unwrap().nodes[0].0, node());
 }
 
 #[test]
 fn a_file_of_a_later_version_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    Store::open(dir.path()).unwrap().db.pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer { found: 99, .. })));
+    open(dir.path()).unwrap().db.pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(open(dir.path()), Err(StoreError::Newer { found: 99, .. })));
 }
 
 #[test]
 fn the_file_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
-    store.commit(&[Write::Node(Box::new(node()))]).unwrap();
+    let mut store = open(dir.path()).unwrap();
+    commit(&mut store, [Write::Node(Box::new(node()))]);
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
@@ -104,7 +132,7 @@ fn the_file_is_for_its_owner_only() {
 #[test]
 fn a_damaged_file_is_named_with_the_ways_out() {
     let told = |dir: &Path| {
-        let error = Store::open(dir).and_then(|store| store.load()).err().unwrap();
+        let error = open(dir).and_then(|store| store.load()).err().unwrap();
         let (said, path) = (error.to_string(), dir.join(FILE));
         assert!(matches!(&error, StoreError::Damaged { path: named, .. } if *named == path), "{said}");
         for part in [path.to_str().unwrap(), "restore it from a backup", "join again", "-wal"] {
@@ -117,8 +145,8 @@ fn a_damaged_file_is_named_with_the_ways_out() {
     told(dir.path());
     std::fs::remove_file(&path).unwrap();
 
-    let store = || Store::open(dir.path()).unwrap();
-    store().commit(&[Write::Node(Box::new(node()))]).unwrap();
+    let store = || open(dir.path()).unwrap();
+    commit(&mut store(), [Write::Node(Box::new(node()))]);
     let whole = std::fs::read(&path).unwrap();
     // The pages behind the first are overwritten.
     let mut torn = whole.clone();

@@ -8,15 +8,16 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Store, StoreError};
-use crate::core::{Kept, Write};
+use super::{Batch, Committed, Store, StoreError};
+use crate::core::Kept;
 
 /// The actor waits for each answer before it asks again, so that more than one never stands in the queue.
 const QUEUE: usize = 1;
 
 enum Job {
-    Commit(Vec<Write>, oneshot::Sender<Result<(), StoreError>>),
+    Commit(Batch, oneshot::Sender<Result<Committed, StoreError>>),
     Load(oneshot::Sender<Result<Kept, StoreError>>),
+    Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// The way to the database's thread, which ends when this is dropped.
@@ -36,8 +37,9 @@ impl StoreThread {
             for job in queue {
                 // Whoever no longer waits for an answer needs none.
                 match job {
-                    Job::Commit(writes, answer) => drop(answer.send(store.commit(&writes))),
+                    Job::Commit(batch, answer) => drop(answer.send(store.commit(&batch))),
                     Job::Load(answer) => drop(answer.send(store.load())),
+                    Job::Close(answer) => return drop(answer.send(store.close())),
                 }
             }
         })?;
@@ -48,8 +50,16 @@ impl StoreThread {
     ///
     /// # Errors
     /// The database refuses, or its thread has ended.
-    pub(crate) async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.ask(|answer| Job::Commit(writes, answer)).await
+    pub(crate) async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        self.ask(|answer| Job::Commit(batch, answer)).await
+    }
+
+    /// Says that the hub ended in order, and brings everything to the disk.
+    ///
+    /// # Errors
+    /// As [`StoreThread::commit`].
+    pub(crate) async fn close(self) -> Result<(), StoreError> {
+        self.ask(Job::Close).await
     }
 
     /// Everything that is kept.

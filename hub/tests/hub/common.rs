@@ -9,7 +9,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
 };
-use secmon_hub::{Hub, HubConfig, HubError, HubSection, SocketSection};
+use secmon_hub::{Hub, HubConfig, HubError, HubSection, LogSection, SocketSection};
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent},
     codec::{self, Assembler, Message},
@@ -53,6 +53,7 @@ pub(crate) fn config(dir: &Path) -> HubConfig {
             heartbeat_secs: 1,
             ..HubSection::default()
         },
+        log: LogSection::default(),
         socket: SocketSection::default(),
         socket_path: dir.join("hub.sock"),
     }
@@ -111,11 +112,17 @@ impl Running {
     }
 
     pub(crate) async fn node_with(&self, papers: &Papers, hello: Hello) -> Node {
+        self.try_node(papers, hello).await.expect("the node is let in")
+    }
+
+    /// A node, or nothing where it is sent away without a word.
+    pub(crate) async fn try_node(&self, papers: &Papers, hello: Hello) -> Option<Node> {
         let stream = tls(self.address, node::ALPN, Some(papers), Some(&papers.ca)).await.unwrap();
         let mut wire = Conn::new(stream);
         wire.send(&NodeToHub::Hello(hello)).await;
         match wire.next().await {
-            Some(HubToNode::Welcome(welcome)) => Node { wire, welcome },
+            Some(HubToNode::Welcome(welcome)) => Some(Node { wire, welcome }),
+            None => None,
             other => panic!("{other:?}"),
         }
     }

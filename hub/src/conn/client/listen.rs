@@ -118,7 +118,7 @@ pub(crate) async fn run(socket: Socket, shared: Arc<Shared>) {
                     |_| "a client".to_owned(),
                     |cred| format!("uid {} pid {}", cred.uid(), cred.pid().unwrap_or_default()),
                 );
-                shared.tasks.spawn(async move {
+                shared.clients.spawn(async move {
                     let ending = Box::pin(serve(stream, &task)).await;
                     task.report.ended(Peer::Client, &who, &ending);
                     drop(permit);

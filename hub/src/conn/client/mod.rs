@@ -46,7 +46,7 @@ const MAX_HELLO: usize = 16 << 10;
 /// Answers that wait to be written. They may be large, so that few do; a client that asks on without
 /// reading is no longer listened to.
 const ANSWERS: usize = 2;
-/// Portions of events that wait to be written; behind them they wait in the ring, which costs nothing.
+/// Portions of events that wait to be written; behind them they wait in the log, which costs nothing.
 const EVENTS: usize = 2;
 
 /// Serves a client until its connection ends.
@@ -77,7 +77,7 @@ pub(super) async fn serve(stream: UnixStream, shared: &Arc<Shared>) -> Ending {
     let welcome = HubToClient::Welcome {
         version,
         agent: env!("CARGO_PKG_VERSION").to_owned(),
-        newest: shared.ring.cursor(shared.ring.newest()),
+        newest: shared.log.ring.newest(),
         clock: unix_now(),
     };
     if let Err(error) = wire::send(&mut write, &welcome).await {
@@ -107,10 +107,9 @@ async fn converse(
     shared.actor.send(Message::ClientUp(client, wire)).await;
     let requests = requests::Requests::new(client, by, answers, events, shared.clone());
     let ending = tokio::select! {
-        ending = Box::pin(requests.serve(&mut reader)) => ending,
+        ending = Box::pin(requests.serve(&mut reader, &shared.finish)) => ending,
         ending = writer::run(&mut write, waiting, answered, pending) => ending,
         () = kill.cancelled() => Ending::Bad("it does not read what it is sent".to_owned()),
-        () = shared.stop.cancelled() => Ending::stopping(),
     };
     shared.actor.send(Message::ClientDown(client)).await;
     wire::goodbye(&mut join(reader.into_inner(), write)).await;

@@ -13,16 +13,16 @@ use secmon_protocol::{
     },
 };
 use tokio::{net::unix::OwnedReadHalf, sync::mpsc};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     super::wire::Reader,
     Ending, Shared,
-    subscription::{self, Matcher, Outgoing, Subscription},
+    subscription::{Matcher, Outgoing, Subscription, unreadable},
 };
 use crate::{
     actor::Message,
-    core::{ClientId, RunRequest, snapshot_too_large},
+    core::{ClientId, RunRequest, Start, snapshot_too_large},
     hub,
 };
 
@@ -53,10 +53,26 @@ impl Requests {
         Self { client, by, answers, events, shared, subscriptions: HashMap::new() }
     }
 
-    /// Answers until the connection ends.
-    pub(super) async fn serve(mut self, reader: &mut Reader<OwnedReadHalf, ClientToHub>) -> Ending {
+    /// Answers until the connection ends, or until `finish` and all subscriptions have what there is; then the
+    /// writer ends the connection once that is written.
+    pub(super) async fn serve(
+        mut self,
+        reader: &mut Reader<OwnedReadHalf, ClientToHub>,
+        finish: &CancellationToken,
+    ) -> Ending {
         loop {
-            let message = match reader.message().await {
+            let message = tokio::select! {
+                message = reader.message() => message,
+                () = finish.cancelled() => {
+                    for (_, subscription) in std::mem::take(&mut self.subscriptions) {
+                        // One that panicked has ended as well.
+                        let _ = subscription.await;
+                    }
+                    drop(self);
+                    return std::future::pending().await;
+                }
+            };
+            let message = match message {
                 Ok(message) => message,
                 Err(error) => return error.into(),
             };
@@ -142,24 +158,24 @@ impl Requests {
             return Err(Refusal::new(ErrorCode::TooMany, message));
         }
         let matcher = Matcher::new(filter)?;
-        let ring = &self.shared.ring;
+        let (log, actor) = (&self.shared.log, &self.shared.actor);
         let (start, snapshot) = match from {
-            From::Now => (subscription::Start::at(ring.newest()), None),
-            From::Time(_) => (subscription::Start::at(ring.gone()), None),
-            From::Cursor(cursor) => (subscription::Start::after(ring, cursor), None),
+            From::Now => (Start::at(log.ring.newest().n), None),
+            From::Time(time) => (log.since(time).await.map_err(|error| unreadable(&error))?, None),
+            From::Cursor(place) => (actor.ask(|reply| Message::Begin(place, reply)).await?, None),
             From::Snapshot => {
                 let wanted = matcher.clone();
                 let wanted = Box::new(move |id, name: &NodeName| wanted.wants_node(id, name));
-                let (n, nodes) = self.shared.actor.ask(|reply| Message::Snapshot(wanted, reply)).await?;
-                (subscription::Start::at(n), Some(nodes))
+                let (n, nodes) = actor.ask(|reply| Message::Snapshot(wanted, reply)).await?;
+                (Start::at(n), Some(nodes))
             }
         };
-        let subscribed = HubToClient::Subscribed { request, after: ring.cursor(start.after), snapshot };
+        let subscribed = HubToClient::Subscribed { request, after: log.ring.cursor(start.after), snapshot };
         // The one answer that may be too large: before anything follows from it.
         if codec::encode(&subscribed).len() > MAX_MESSAGE {
             return Err(snapshot_too_large());
         }
-        let subscription = Subscription { request, matcher, start, ring: ring.clone() };
+        let subscription = Subscription { request, matcher, start, shared: self.shared.clone() };
         // Answers are written before events, so that this one is there before what follows from it.
         self.answer(subscribed).await;
         let run = subscription.run(self.events.clone());

@@ -1,4 +1,4 @@
-//! One subscription: a place in the ring that moves on as fast as its client reads.
+//! One subscription: a place in the log that moves on as fast as its client reads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,14 +14,16 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
+use tracing::warn;
 use wildmatch::WildMatch;
 
-use crate::ring::{Entry, RING_BYTES, Ring};
+use super::Shared;
+use crate::{
+    core::{Missing, Reading, Start},
+    segment::Entry,
+    store::StoreError,
+};
 
-/// Records taken from the ring at once …
-const READ: usize = 256;
-/// … and their bytes: what a slow subscriber keeps in memory beside the ring.
-const READ_BYTES: usize = 128 << 10;
 /// A subscriber is told where it stands after this many records that it did not want …
 const PROGRESS_RECORDS: u64 = 1024;
 /// … or this long after the first of them.
@@ -75,36 +77,6 @@ fn any(patterns: &[WildMatch], text: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(text))
 }
 
-/// Where a subscription begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Start {
-    /// The place after which it reads.
-    pub(super) after: u64,
-    /// What lies between that and the place that was asked for.
-    gap: Option<(Cursor, String)>,
-}
-
-impl Start {
-    /// At a place of this log.
-    pub(super) fn at(after: u64) -> Self {
-        Self { after, gap: None }
-    }
-
-    /// After a place that a client remembers.
-    pub(super) fn after(ring: &Ring, cursor: Cursor) -> Self {
-        if cursor.log != ring.log() {
-            let reason = "the hub was restarted and its log began anew".to_owned();
-            return Self { after: ring.gone(), gap: Some((cursor, reason)) };
-        }
-        let newest = ring.newest();
-        if cursor.n > newest {
-            let reason = "the hub's log does not reach that place".to_owned();
-            return Self { after: newest, gap: Some((cursor, reason)) };
-        }
-        Self::at(cursor.n)
-    }
-}
-
 /// One subscription.
 pub(super) struct Subscription {
     /// Its request.
@@ -113,53 +85,62 @@ pub(super) struct Subscription {
     pub(super) matcher: Matcher,
     /// Where it begins.
     pub(super) start: Start,
-    /// The log.
-    pub(super) ring: Arc<Ring>,
+    /// The log, and whether it has come to its end.
+    pub(super) shared: Arc<Shared>,
 }
 
 /// The client's connection has ended.
 struct Gone;
 
 impl Subscription {
-    /// Sends what is wanted until the client's connection ends.
+    /// Sends what is wanted until the client's connection ends, or the log does.
     pub(super) async fn run(self, out: mpsc::Sender<Outgoing>) {
-        // The only way this ends is that the connection did.
+        // Where the client is gone nobody is left to be told anything.
         let _: Result<(), Gone> = self.follow(&out).await;
     }
 
     async fn follow(mut self, out: &mpsc::Sender<Outgoing>) -> Result<(), Gone> {
-        let mut grown = self.ring.watch();
-        let mut at = self.start.after;
+        let shared = self.shared.clone();
+        let (log, finish) = (&shared.log, &shared.finish);
+        let mut grown = log.ring.watch();
+        let mut reading = Reading::after(self.start.after);
         if let Some((after, reason)) = self.start.gap.take() {
-            self.gap(after, at, reason, out).await?;
+            self.gap(after, reading.at(), reason, out).await?;
         }
         // The first place that was passed without being told, and when.
         let mut silent: Option<(u64, Instant)> = None;
         loop {
             grown.borrow_and_update();
-            let read = self.ring.read(at, READ, READ_BYTES);
-            if let Some(gone) = read.gone {
-                let reason = format!("the hub holds only the latest {} MiB of its log", RING_BYTES >> 20);
-                self.gap(self.ring.cursor(at), gone, reason, out).await?;
-                (at, silent) = (gone, None);
+            let last = finish.is_cancelled();
+            let portion = match log.read(&mut reading).await {
+                Ok(portion) => portion,
+                Err(error) => return self.fail(&error, out).await,
+            };
+            let idle = portion.is_empty();
+            for Missing { after, to, reason } in portion.missing {
+                let reason = reason.unwrap_or_else(|| log.too_old());
+                self.gap(log.ring.cursor(after), to, reason, out).await?;
+                silent = None;
             }
-            let idle = read.entries.is_empty();
-            let mut entries = read.entries;
+            let mut entries = portion.entries;
             entries.retain(|entry| {
-                at = entry.cursor.n;
                 let wanted = self.matcher.wants(entry);
-                silent = if wanted { None } else { silent.or_else(|| Some((at, Instant::now()))) };
+                let passed = || Some((entry.cursor.n, Instant::now()));
+                silent = if wanted { None } else { silent.or_else(passed) };
                 wanted
             });
             if !entries.is_empty() {
                 send(out, Outgoing::Events(self.request, entries)).await?;
             }
             let due = silent.map(|(_, since)| since + PROGRESS_TIME);
-            let many = silent.is_some_and(|(first, _)| at - first >= PROGRESS_RECORDS);
-            if many || due.is_some_and(|due| due <= Instant::now()) {
-                let cursor = self.ring.cursor(at);
+            let many = silent.is_some_and(|(first, _)| reading.at() - first >= PROGRESS_RECORDS);
+            let end = idle && last;
+            if many || due.is_some_and(|due| end || due <= Instant::now()) {
+                let cursor = log.ring.cursor(reading.at());
                 send(out, Outgoing::Message(HubToClient::Progress { request: self.request, cursor })).await?;
                 silent = None;
+            } else if end {
+                return Ok(());
             } else if idle {
                 let later = async {
                     match due {
@@ -169,6 +150,7 @@ impl Subscription {
                 };
                 tokio::select! {
                     changed = grown.changed() => changed.map_err(|_| Gone)?,
+                    () = finish.cancelled() => {}
                     () = later => {}
                     () = out.closed() => return Err(Gone),
                 }
@@ -183,9 +165,22 @@ impl Subscription {
         reason: String,
         out: &mpsc::Sender<Outgoing>,
     ) -> Result<(), Gone> {
-        let gap = Gap { after, to: self.ring.cursor(to), reason };
+        let gap = Gap { after, to: self.shared.log.ring.cursor(to), reason };
         send(out, Outgoing::Message(HubToClient::Gap { request: self.request, gap })).await
     }
+
+    /// Ends the subscription where the log cannot be read; the client knows how far it came.
+    async fn fail(&self, error: &StoreError, out: &mpsc::Sender<Outgoing>) -> Result<(), Gone> {
+        warn!(%error, "cannot read the log for a subscriber");
+        let refusal = unreadable(error);
+        send(out, Outgoing::Message(HubToClient::Error { request: self.request, refusal })).await
+    }
+}
+
+/// What a subscriber is told where the log cannot be read.
+pub(super) fn unreadable(error: &StoreError) -> Refusal {
+    let message = format!("the hub cannot read its log: {error}; subscribe again from where you were");
+    Refusal::new(ErrorCode::Internal, message)
 }
 
 async fn send(out: &mpsc::Sender<Outgoing>, message: Outgoing) -> Result<(), Gone> {

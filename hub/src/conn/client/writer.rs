@@ -17,7 +17,7 @@ use super::{
     Ending,
     subscription::Outgoing,
 };
-use crate::ring::Entry;
+use crate::segment::Entry;
 
 /// Most bytes that a message puts before a record.
 const EVENT_HEADER: usize = 32;
@@ -33,13 +33,12 @@ pub(super) async fn run(
     loop {
         let mut next = tokio::select! {
             biased;
-            message = queue.recv() => message.map(Outgoing::Message),
-            answer = answers.recv() => answer.map(Outgoing::Message),
-            event = events.recv() => event,
+            Some(message) = queue.recv() => Some(Outgoing::Message(message)),
+            Some(answer) = answers.recv() => Some(Outgoing::Message(answer)),
+            Some(event) = events.recv() => Some(event),
+            // All of them have ended, and all that they had is written.
+            else => return Ending::stopping(),
         };
-        if next.is_none() {
-            return Ending::stopping();
-        }
         while let Some(message) = next.take() {
             if let Err(error) = put(&mut out, message) {
                 return Ending::Bad(format!("cannot be told: {error}"));

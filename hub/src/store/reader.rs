@@ -1,0 +1,161 @@
+//! Reads of the log, for subscribers that are behind the ring: on a connection and a thread of their own, so
+//! that they wait for each other and never hold up a commit.
+//!
+//! A read is a few rows; who wants more queues again behind the others.
+
+use std::{io, path::PathBuf, sync::Arc, thread};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use secmon_protocol::{ids::LogId, time::UnixNanos};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{FILE, Fault, StoreError, log::number, schema};
+use crate::segment::{Entry, unpack};
+
+/// Reads that wait. Whoever finds the queue full waits in turn; a subscriber has one read at a time.
+const QUEUE: usize = 64;
+/// Bytes of one read, but at least one row.
+const READ: usize = 256 << 10;
+
+/// What stands behind a place.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Consecutive records behind the place, the first of them perhaps not the next; none where there is none.
+    pub(crate) entries: Vec<Arc<Entry>>,
+}
+
+/// Where a time lies in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// The last place before the first record that was taken then or later; none where there is none yet.
+    pub(crate) after: Option<u64>,
+    /// Whether something that was taken then may have been removed.
+    pub(crate) removed: bool,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+enum Job {
+    After(LogId, u64, Answer<Found>),
+    Since(UnixNanos, Answer<Moment>),
+}
+
+/// The way to the thread that reads, which ends when this is dropped.
+pub(crate) struct LogReader {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl LogReader {
+    /// Opens the database of a state folder once more and starts the thread.
+    ///
+    /// # Errors
+    /// It cannot be opened, or the system has no thread left.
+    pub(crate) fn start(state_dir: &std::path::Path) -> Result<Self, StoreError> {
+        let path = state_dir.join(FILE);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&path, flags)
+            .and_then(|db| db.busy_timeout(schema::BUSY).map(|()| db))
+            .map_err(|error| Fault::from(error).of(&path))?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let failed = |source: io::Error| StoreError::File { path: path.clone(), source };
+        let reader = Reader { db, path: path.clone() };
+        let thread = thread::Builder::new()
+            .name("secmon-reader".to_owned())
+            .spawn(move || reader.run(queue))
+            .map_err(failed)?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// A few records behind a place, under this id of the log.
+    ///
+    /// # Errors
+    /// The database refuses, or its thread has ended.
+    pub(crate) async fn after(&self, log: LogId, place: u64) -> Result<Found, StoreError> {
+        self.ask(|answer| Job::After(log, place, answer)).await
+    }
+
+    /// Where a time of the hub's clock lies.
+    ///
+    /// # Errors
+    /// As [`LogReader::after`].
+    pub(crate) async fn since(&self, time: UnixNanos) -> Result<Moment, StoreError> {
+        self.ask(|answer| Job::Since(time, answer)).await
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
+        let (answer, waiting) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or(StoreError::Gone)?;
+        jobs.send(job(answer)).await.map_err(|_| StoreError::Gone)?;
+        waiting.await.map_err(|_| StoreError::Gone)?
+    }
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Reader {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl Reader {
+    fn run(self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(job) = queue.blocking_recv() {
+            // Whoever no longer waits needs neither an answer nor the work for it.
+            match job {
+                Job::After(log, place, answer) if !answer.is_closed() => {
+                    let found = read(&self.db, log, place);
+                    let _ = answer.send(found.map_err(|fault| fault.of(&self.path)));
+                }
+                Job::Since(time, answer) if !answer.is_closed() => {
+                    let moment = since(&self.db, time);
+                    let _ = answer.send(moment.map_err(|fault| fault.of(&self.path)));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn read(db: &Connection, log: LogId, after: u64) -> Result<Found, Fault> {
+    // The row that may have the next record within it, else the first behind it.
+    let next = (after + 1).cast_signed();
+    let begin: Option<i64> = db
+        .prepare_cached("SELECT first FROM log WHERE first <= ?1 ORDER BY first DESC LIMIT 1")?
+        .query_row([next], |row| row.get(0))
+        .optional()?;
+    let mut select =
+        db.prepare_cached("SELECT first, last, records FROM log WHERE first >= ?1 ORDER BY first")?;
+    let mut rows = select.query([begin.unwrap_or(next)])?;
+    let (mut found, mut bytes, mut expected) = (Found::default(), 0, None);
+    while let Some(row) = rows.next()? {
+        let (first, last) = (number(row.get(0)?), number(row.get(1)?));
+        if last <= after {
+            continue;
+        }
+        if bytes >= READ || expected.is_some_and(|expected| first != expected) {
+            break;
+        }
+        let records: Vec<u8> = row.get(2)?;
+        bytes += records.len();
+        found.entries.extend(unpack(&records.into(), after, log)?);
+        expected = Some(last + 1);
+    }
+    Ok(found)
+}
+
+fn since(db: &Connection, time: UnixNanos) -> Result<Moment, Fault> {
+    let first: Option<i64> = db
+        .prepare_cached("SELECT min(first) FROM log WHERE taken >= ?1")?
+        .query_row([time.0], |row| row.get(0))?;
+    let gone_taken: i64 =
+        db.prepare_cached("SELECT gone_taken FROM meta")?.query_row([], |row| row.get(0))?;
+    Ok(Moment { after: first.map(|first| number(first) - 1), removed: gone_taken >= time.0 })
+}
