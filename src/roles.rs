@@ -231,6 +231,7 @@ Examples:
             wireguard: config.wireguard,
             auth: config.auth,
             commands: config.commands,
+            limits: config.limits,
         }
     }
 
