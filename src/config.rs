@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) wireguard: secmon_node::watch::wireguard::WireguardConfig,
     #[cfg(feature = "node")]
     pub(crate) commands: secmon_node::commands::CommandsSection,
+    #[cfg(feature = "node")]
+    pub(crate) limits: secmon_node::Limits,
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "hub")]
     _hub: serde::de::IgnoredAny,
@@ -62,6 +64,9 @@ pub(crate) struct Config {
     #[cfg(not(feature = "node"))]
     #[serde(rename = "commands")]
     _commands: serde::de::IgnoredAny,
+    #[cfg(not(feature = "node"))]
+    #[serde(rename = "limits")]
+    _limits: serde::de::IgnoredAny,
 }
 
 /// Why there is no configuration.

@@ -232,6 +232,7 @@ Examples:
             wireguard: config.wireguard,
             auth: config.auth,
             commands: config.commands,
+            limits: config.limits,
         }
     }
 

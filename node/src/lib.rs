@@ -1,8 +1,9 @@
 //! The secmon agent: watches one server and reports to its hub, and runs what its own allowlist allows.
 //!
-//! `watch` sees, `core` works out what changed and keeps it until the hub has it, `actor` owns the core,
+//! `watch` sees, `core` works out what changed, `outbox` keeps it on disk until the hub has it, `actor` owns both,
 //! `link` carries records to the hub, `commands` runs what the hub asks for and this server's administrator
-//! allows. [`run`] puts them together; everything fits one thread.
+//! allows. [`run`] puts them together: one thread for the core and its disk, one for
+//! everything else.
 
 pub mod actor;
 pub mod commands;
@@ -11,11 +12,13 @@ mod facts;
 pub mod identity;
 pub mod join;
 mod link;
+pub mod outbox;
+mod size;
 mod tls;
 mod trust;
 pub mod watch;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use secmon_protocol::{
     address::{DEFAULT_PORT, with_port},
@@ -25,24 +28,36 @@ use secmon_protocol::{
     token::JoinToken,
 };
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use crate::{core::Limits, size::ByteSize};
+
 use crate::{
+    actor::{Clock, Core, Observed},
     commands::{Commands, CommandsSection},
-    core::NodeCore,
+    core::{Now, Start},
     identity::{Identity, IdentityError, StateDir},
     join::JoinError,
-    watch::{Known, auth::AuthConfig, sessions::SessionsConfig, wireguard::WireguardConfig},
+    outbox::{Keeper, ShelfError},
+    watch::{auth::AuthConfig, sessions::SessionsConfig, wireguard::WireguardConfig},
 };
 
 /// The node's version, as it tells the hub.
 pub const AGENT: &str = env!("CARGO_PKG_VERSION");
 
-/// Memory for what the hub has not acknowledged, in bytes; more than the largest record.
-const OUTBOX: usize = 32 << 20;
-/// What watchers have seen and the core has not taken. The core does no I/O, so this hardly ever fills.
+/// What watchers have seen and the core has not taken. It fills where the disk hangs, or where old lines of the
+/// auth log are more than the limit: then the watchers wait, and what they read stays in its source.
 const OBSERVATIONS: usize = 256;
+/// How long the hub may take, when the node is stopped, to acknowledge what is held. It is on disk in any case.
+const DRAIN: Duration = Duration::from_secs(3);
+/// How long the core may take to write what is left. Longer only on a disk that hangs, which nobody waits for.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+/// The boot that the system is in, random(4).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// `[node]` of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -50,6 +65,31 @@ const OBSERVATIONS: usize = 256;
 pub struct NodeSection {
     /// The hub's address, `HOST:PORT`, instead of the ones that the token named.
     pub hub: Option<String>,
+    /// Disk for what the hub has not acknowledged; see [`OutboxSize`].
+    pub outbox: OutboxSize,
+}
+
+/// `node.outbox`: from 1 MiB to 1 GiB, of which an index in memory costs up to an eighth when it is full of small
+/// records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "ByteSize")]
+pub struct OutboxSize(ByteSize);
+
+impl Default for OutboxSize {
+    /// Some 200,000 events, or the largest state and much beside.
+    fn default() -> Self {
+        Self(ByteSize(64 << 20))
+    }
+}
+
+impl TryFrom<ByteSize> for OutboxSize {
+    type Error = String;
+    fn try_from(size: ByteSize) -> Result<Self, Self::Error> {
+        match size.0 {
+            0x10_0000..=0x4000_0000 => Ok(Self(size)),
+            _ => Err(format!("the outbox may be from 1MiB to 1GiB, not {size}")),
+        }
+    }
 }
 
 /// What a node is told when it starts.
@@ -69,6 +109,8 @@ pub struct NodeConfig {
     pub auth: AuthConfig,
     /// `[commands]`.
     pub commands: CommandsSection,
+    /// `[limits]`.
+    pub limits: Limits,
 }
 
 /// Why a node could not start.
@@ -103,6 +145,18 @@ pub enum NodeError {
     /// `node.hub` is no address.
     #[error("node.hub = {0:?} is no address; write HOST or HOST:PORT")]
     Hub(String),
+    /// A newer secmon has been here.
+    #[error("cannot use {path}: {source}; run that version, or move the file aside (what it holds is then lost)",
+        path = path.display())]
+    Outbox {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: ShelfError,
+    },
+    /// The system has no thread left.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     /// Its papers do not fit each other.
     #[error(transparent)]
     Papers(#[from] tls::TlsError),
@@ -130,21 +184,69 @@ pub async fn run(config: NodeConfig, cancel: CancellationToken) -> Result<(), No
     tracing::info!(name = %identity.name, hub = ?papers.addresses, "watching");
 
     let mut commands = Commands::new(&config.commands);
-    let (observations, observed) = mpsc::channel(OBSERVATIONS);
-    // Another numbering each time: what the last process had not delivered is gone with it.
-    let core = NodeCore::new(Epoch(rand::random()), OUTBOX);
-    let (core, owner) = actor::core(core, observed, now, cancel.clone());
+    let clock = Clock::new(now);
+    let keeper = keeper(&state, config.node.outbox, config.limits, clock.now())?;
+    let known = keeper.core.known();
+    let (seen, state) = mpsc::channel(OBSERVATIONS);
+    let (read, auth) = mpsc::channel(OBSERVATIONS);
+    let stop = CancellationToken::new();
+    let (core, owner) = core_on_a_thread(keeper, Observed { state, auth }, clock, &stop)?;
     let tasks = TaskTracker::new();
-    tasks.spawn(owner);
-    let known = Known::default();
-    tasks.spawn(watch::sessions::watch(config.sessions, known.clone(), observations.clone(), cancel.clone()));
-    tasks.spawn(watch::wireguard::watch(config.wireguard, observations.clone(), cancel.clone()));
-    tasks.spawn(watch::auth::watch(config.auth, known, observations, cancel));
-    link::keep(&papers, &core, &mut commands).await;
+    tasks.spawn(watch::sessions::watch(config.sessions, known.clone(), seen.clone(), cancel.clone()));
+    tasks.spawn(watch::wireguard::watch(config.wireguard, seen, cancel.clone()));
+    tasks.spawn(watch::auth::watch(config.auth, known, read, cancel.clone()));
+    tokio::join!(link::keep(&papers, &core, &mut commands), drain(&core, &cancel));
     commands.ended().await;
+    stop.cancel();
     tasks.close();
     tasks.wait().await;
+    if timeout(LAST_WRITE, owner).await.is_err() {
+        tracing::error!("the disk does not answer; what it has not taken is lost");
+    }
     Ok(())
+}
+
+/// The core, from what is on disk.
+fn keeper(state: &StateDir, size: OutboxSize, limits: Limits, now: Now) -> Result<Keeper, NodeError> {
+    let path = state.path().join(outbox::FILE);
+    let boot = std::fs::read_to_string(BOOT_ID).ok().map(|id| id.trim().to_owned());
+    let start = Start { fresh: Epoch(rand::random()), boot, capacity: size.0.0, limits, now };
+    Keeper::open(&path, start).map_err(|source| NodeError::Outbox { path, source })
+}
+
+/// Runs the core on a thread of its own; what comes back resolves when that has ended.
+fn core_on_a_thread(
+    keeper: Keeper,
+    observed: Observed,
+    clock: Clock,
+    stop: &CancellationToken,
+) -> Result<(Core, oneshot::Receiver<()>), NodeError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(NodeError::Thread)?;
+    let (core, task) = actor::core(keeper, observed, clock, stop.clone());
+    let (ended, owner) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("secmon-core".to_owned())
+        .spawn(move || {
+            runtime.block_on(task);
+            // Whoever waits has given up.
+            let _ = ended.send(());
+        })
+        .map_err(NodeError::Thread)?;
+    Ok((core, owner))
+}
+
+/// When the node is stopped: waits until the hub has what is held, for a while, and then ends the link.
+async fn drain(core: &Core, cancel: &CancellationToken) {
+    cancel.cancelled().await;
+    match timeout(DRAIN, core.drained()).await {
+        Ok(_) => {}
+        Err(_) => tracing::warn!(
+            records = core.head().borrow().held,
+            "the hub did not acknowledge all in time; the rest is sent after the next start"
+        ),
+    }
+    core.end();
 }
 
 /// The papers in the state folder, or the ones that the token gets. A token of the same hub comes first, for

@@ -1,93 +1,188 @@
-//! The node's pure core: observations in, records out. No runtime, no I/O, no clock; `now` is given.
+//! The node's pure core: observations in, records out. No runtime, no I/O, no clock; [`Now`] is given.
 //!
-//! It holds the state as last reported and the [`Outbox`] of what the hub has not acknowledged. Call
-//! [`NodeCore::observe`] for what a watcher saw; a link asks for [`NodeCore::opening`] when it connects,
-//! then takes [`NodeCore::batch`]es and hands back [`NodeCore::ack`]s.
+//! It holds the state as last reported, an index of what the hub has not acknowledged, and the places of the
+//! sources; the records themselves lie on a [`Shelf`](crate::outbox::Shelf). Whoever owns both goes round:
+//!
+//! 1. [`NodeCore::observe`] for what watchers saw, as often as there is something;
+//! 2. [`NodeCore::take_writes`], applied to the shelf in one transaction;
+//! 3. [`NodeCore::committed`]: only now the records are there for the link.
+//!
+//! A link asks for [`NodeCore::opening`] when it connects, gets batches by [`NodeCore::wanted`] (what to read
+//! from the shelf) and [`NodeCore::pack`], and hands back [`NodeCore::ack`]s. A crash between any two steps loses
+//! what was not applied, and nothing else: [`NodeCore::start`] goes on from what the shelf loads.
+//! [`crate::outbox::commit`] and [`crate::outbox::batch`] are these steps for any shelf.
 
-mod outbox;
+mod frozen;
+mod held;
+mod rate;
+mod write;
 
-use bytes::Bytes;
-use secmon_protocol::{
-    facet::FacetId,
-    ids::{Epoch, Seq},
-    limits::{MAX_ENTRIES, MAX_KEY, MAX_RECORD, MAX_STATE, MAX_VALUE},
-    record::{Envelope, RecordKind},
-    state::{self, NodeState, RawFacet},
-    time::UnixNanos,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
-use outbox::Appended;
-pub use outbox::{Batch, Outbox};
+use bytes::{Bytes, BytesMut};
+use secmon_protocol::{
+    auth::AuthEvent,
+    facet::FacetId,
+    ids::{Epoch, Seq},
+    limits::{MAX_BATCH_RECORDS, MAX_ENTRIES, MAX_KEY, MAX_RECORD, MAX_STATE, MAX_VALUE},
+    record::{Envelope, RecordKind},
+    state::{self, NodeState, RawFacet},
+};
 
-use crate::watch::Observation;
+pub use rate::Limits;
+pub use write::{Batch, Entry, Loaded, Meta, Now, Opening, Row, Write};
+
+use held::{Appended, Held};
+use rate::Rate;
+
+use crate::watch::{Known, MAX_PLACE, Observation, Place};
 
 /// Bytes that an entry takes in a snapshot beside its key and value, and some more.
 const ENTRY_OVERHEAD: usize = 32;
+/// Sources whose places are kept: each of the configuration's files is one, and there are a handful beside.
+const MAX_SOURCES: usize = 256;
 
-/// What a node says of its records when it connects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opening {
-    /// The numbering.
-    pub epoch: Epoch,
-    /// The oldest record held; `newest + 1` when none is.
-    pub oldest: Seq,
-    /// The newest record that there is; 0 before the first.
-    pub newest: Seq,
+/// How a core begins.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The epoch to go over to where the one that was loaded cannot go on: a random number.
+    pub fresh: Epoch,
+    /// Which boot of the system this is; nothing where it does not say, and then every start is a new epoch.
+    pub boot: Option<String>,
+    /// Bytes that the hub's absence may cost; see [`NodeCore`].
+    pub capacity: usize,
+    /// The limit on events.
+    pub limits: Limits,
+    /// When.
+    pub now: Now,
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NodeCore {
-    epoch: Epoch,
+    meta: Meta,
     /// What the watchers last saw.
     seen: NodeState,
-    /// What the records so far add up to; nothing until the first snapshot was made.
-    reported: Option<NodeState>,
-    outbox: Outbox,
+    /// What the records so far add up to.
+    reported: NodeState,
+    /// Whether changes are told as they come. Before that, a facet that no watcher has spoken of would look
+    /// as if what it held were gone.
+    telling: bool,
+    held: Held,
+    places: BTreeMap<String, Bytes>,
+    rate: Rate,
+    limits: Limits,
+    /// What is to be written soon, in order.
+    writes: Vec<Write>,
+    /// What the hub has acknowledged and the shelf has not dropped; written when there is something else to
+    /// write.
+    acked: Option<u64>,
+    /// Sources whose place is not written yet.
+    moved: BTreeSet<String>,
+    /// What the shelf was last told of [`Rate::dropped`].
+    told_dropped: u64,
+    /// The newest place in what was taken to be written, and in what is written.
+    taken: u64,
+    visible: u64,
 }
 
 impl NodeCore {
-    /// A core whose records are numbered from 1 in `epoch`. The outbox holds
-    /// `capacity` bytes.
+    /// Goes on from what a shelf loaded. The same epoch goes on where the boot is the same; in any other case a
+    /// power cut may have taken the last writes, or the shelf is a copy on another machine, so that what is
+    /// held is numbered anew from 1.
     #[must_use]
-    pub fn new(epoch: Epoch, capacity: usize) -> Self {
-        Self { epoch, seen: NodeState::default(), reported: None, outbox: Outbox::new(capacity) }
+    pub fn start(loaded: Loaded, start: Start) -> Self {
+        let Start { fresh, boot, capacity, limits, now } = start;
+        let held = Held::new(loaded.entries, loaded.newest, capacity);
+        let known = loaded.meta.filter(|meta| meta.boot.is_some() && meta.boot == boot);
+        let is_new = known.is_none();
+        let meta =
+            known.unwrap_or_else(|| Meta { epoch: fresh, base: held.before_oldest(), boot, owed: true });
+        let mut core = Self {
+            meta,
+            seen: NodeState::default(),
+            reported: loaded.state,
+            telling: false,
+            places: loaded.places,
+            rate: Rate::new(&limits, now),
+            limits,
+            writes: Vec::new(),
+            acked: None,
+            moved: BTreeSet::new(),
+            told_dropped: loaded.dropped,
+            taken: held.newest(),
+            visible: held.newest(),
+            held,
+        };
+        if is_new {
+            core.writes.push(Write::Meta(core.meta.clone()));
+        }
+        if loaded.dropped > 0 {
+            // The last process counted them and ended before it said so.
+            let reason = Rate::reason(core.limits.events_per_second);
+            core.lose(loaded.dropped, &reason, now);
+        }
+        let broken = core.held.make_room(now.unix, &mut core.writes);
+        core.mend(broken, now);
+        core
+    }
+
+    /// What watchers may know of the time before this start.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known { places: self.places.clone(), state: self.reported.clone() }
     }
 
     /// Takes in what a watcher saw.
-    pub fn observe(&mut self, observation: Observation, now: UnixNanos) {
+    pub fn observe(&mut self, observation: Observation, now: Now) {
         match observation {
             Observation::Sessions(facet) => self.facet(FacetId::SESSIONS, RawFacet::encode(&facet), now),
             Observation::WgPeers(facet) => self.facet(FacetId::WG_PEERS, RawFacet::encode(&facet), now),
             Observation::AuthLog(facet) => self.facet(FacetId::AUTH_LOG, RawFacet::encode(&facet), now),
-            Observation::Auth(event) => self.append(Envelope::auth(&event), now),
+            Observation::Auth(event) => self.event(&event, now),
             // Where there is an auth log it tells of the same attempt, and more.
             Observation::BadLogin(event) => {
-                if matches!(self.seen.facet(FacetId::AUTH_LOG), RawFacet::Unavailable(_)) {
-                    self.append(Envelope::auth(&event), now);
+                if matches!(self.current(FacetId::AUTH_LOG), RawFacet::Unavailable(_)) {
+                    self.event(&event, now);
                 }
             }
-            Observation::Place(_) => {}
+            Observation::Place(Place { source, at }) => self.place(source, at),
             Observation::Together(all) => all.into_iter().for_each(|one| self.observe(one, now)),
-            Observation::Missed(reason) => {
-                let lost = self.outbox.lose(&reason, now);
-                self.mend(lost.state_broken, now);
-            }
+            Observation::Missed(reason) => self.lose(1, &reason, now),
         }
     }
 
-    fn facet(&mut self, id: FacetId, facet: RawFacet, now: UnixNanos) {
+    fn event(&mut self, event: &AuthEvent, now: Now) {
+        self.tick(now);
+        if self.rate.takes(event.time, now.mono) {
+            self.append(Envelope::auth(event), now);
+        }
+    }
+
+    fn place(&mut self, source: String, at: Bytes) {
+        let is_known = self.places.contains_key(&source);
+        if at.len() > MAX_PLACE || (!is_known && self.places.len() >= MAX_SOURCES) {
+            return;
+        }
+        match at.is_empty() {
+            true => drop(self.places.remove(&source)),
+            false => drop(self.places.insert(source.clone(), at)),
+        }
+        self.moved.insert(source);
+    }
+
+    fn facet(&mut self, id: FacetId, facet: RawFacet, now: Now) {
         self.seen.set(id, facet);
         // A hub that refuses the state would do so for ever; better that one facet is said to be unseen.
         if let Err(reason) = self.sendable(id) {
             self.seen
                 .set(id, RawFacet::unavailable(reason, "watch less of it, or raise an issue with secmon"));
         }
-        if self.reported.is_some() {
-            self.report_changes(now);
-        } else if self.settled() {
-            self.snapshot(now);
-        }
+        self.telling |= self.settled();
+        self.tell(now);
     }
 
     /// Holds a facet that was just seen against what a hub accepts.
@@ -110,249 +205,234 @@ impl NodeCore {
         Ok(())
     }
 
-    /// Whether every watcher has said what it sees. Until then there is no snapshot: a facet that is
-    /// still pending would look to the hub as if what it held were gone.
+    /// Whether every watcher has said what it sees. Until then, or until [`Self::stop_waiting`], nothing is
+    /// said of the state.
     #[must_use]
     pub fn settled(&self) -> bool {
         FacetId::KNOWN.iter().all(|id| *self.seen.facet(*id) != RawFacet::Pending)
     }
 
-    /// Makes the first snapshot of what is known, though a watcher has not spoken yet.
-    pub fn stop_waiting(&mut self, now: UnixNanos) {
-        if self.reported.is_none() {
-            self.snapshot(now);
+    /// A facet as it was last seen; what no watcher has spoken of since the start is as it was before.
+    fn current(&self, id: FacetId) -> &RawFacet {
+        match self.seen.facet(id) {
+            RawFacet::Pending => self.reported.facet(id),
+            facet => facet,
         }
+    }
+
+    fn view(&self) -> NodeState {
+        let mut view = NodeState::default();
+        for id in FacetId::KNOWN {
+            view.set(id, self.current(id).clone());
+        }
+        view
+    }
+
+    /// Says what is known of the state, though a watcher has not spoken yet.
+    pub fn stop_waiting(&mut self, now: Now) {
+        self.telling = true;
+        self.tell(now);
     }
 
     /// Appends a snapshot because the hub asked for one.
-    pub fn resync(&mut self, now: UnixNanos) {
-        if self.reported.is_some() {
+    pub fn resync(&mut self, now: Now) {
+        if self.telling {
             self.snapshot(now);
         }
     }
 
-    fn report_changes(&mut self, now: UnixNanos) {
-        let ops =
-            self.reported.as_ref().map(|reported| state::diff(reported, &self.seen)).unwrap_or_default();
-        if !ops.is_empty() {
-            self.reported = Some(self.seen.clone());
-            self.append(Envelope::diff(now, &ops), now);
+    fn tell(&mut self, now: Now) {
+        match (self.telling, self.meta.owed) {
+            (false, _) => {}
+            (true, true) => self.snapshot(now),
+            (true, false) => {
+                let ops = self.report();
+                if !ops.is_empty() {
+                    self.append(Envelope::diff(now.unix, &ops), now);
+                }
+            }
         }
     }
 
-    fn snapshot(&mut self, now: UnixNanos) {
-        self.reported = Some(self.seen.clone());
-        self.append(Envelope::snapshot(now, &self.seen.snapshot()), now);
+    /// Makes what is seen what was reported, and gives the difference.
+    fn report(&mut self) -> Vec<state::Op> {
+        let view = self.view();
+        let ops = state::diff(&self.reported, &view);
+        if !ops.is_empty() {
+            self.reported = view;
+            self.writes.push(Write::State(ops.clone()));
+        }
+        ops
     }
 
-    fn append(&mut self, envelope: Envelope, now: UnixNanos) {
+    fn snapshot(&mut self, now: Now) {
+        let _ = self.report();
+        if self.meta.owed {
+            self.meta.owed = false;
+            self.writes.push(Write::Meta(self.meta.clone()));
+        }
+        // What a snapshot pushes out it makes up for itself.
+        let _ = self.keep(&Envelope::snapshot(now.unix, &self.reported.snapshot()), now);
+    }
+
+    fn append(&mut self, envelope: Envelope, now: Now) {
         let is_diff = envelope.kind == RecordKind::DIFF;
         let too_large = envelope.body.len() > MAX_RECORD;
-        let broken = self.keep(envelope, now).state_broken || (too_large && is_diff);
-        self.mend(broken, now);
+        let mut appended = self.keep(&envelope, now);
+        appended.state_broken |= too_large && is_diff;
+        self.mend(appended, now);
     }
 
     /// Appends a record, or a word on its loss where no hub would accept it.
-    fn keep(&mut self, envelope: Envelope, now: UnixNanos) -> Appended {
+    fn keep(&mut self, envelope: &Envelope, now: Now) -> Appended {
         match envelope.body.len() {
-            ..=MAX_RECORD => self.outbox.append(envelope, now),
-            _ => self.outbox.lose("a record was larger than the hub accepts", now),
+            ..=MAX_RECORD => self.held.append(envelope, now.unix, &mut self.writes),
+            _ => self.held.lose(1, "a record was larger than the hub accepts", now.unix, &mut self.writes),
         }
     }
 
+    fn lose(&mut self, count: u64, reason: &str, now: Now) {
+        let appended = self.held.lose(count, reason, now.unix, &mut self.writes);
+        self.mend(appended, now);
+    }
+
     /// Appends a snapshot where a diff was lost: it leaves the hub with a state that later diffs do not fit.
-    /// What a snapshot pushes out it makes up for itself, so this ends here.
-    fn mend(&mut self, broken: bool, now: UnixNanos) {
-        if broken && self.reported.is_some() {
-            let snapshot = Envelope::snapshot(now, &self.seen.snapshot());
-            self.reported = Some(self.seen.clone());
-            let _ = self.keep(snapshot, now);
+    fn mend(&mut self, appended: Appended, now: Now) {
+        if !appended.state_broken {
+            return;
         }
+        match self.telling {
+            true => self.snapshot(now),
+            // It comes with the first view.
+            false if !self.meta.owed => {
+                self.meta.owed = true;
+                self.writes.push(Write::Meta(self.meta.clone()));
+            }
+            false => {}
+        }
+    }
+
+    /// Says how many events the limit has dropped, if it is time; see [`Self::deadline`].
+    pub fn tick(&mut self, now: Now) {
+        if let Some((count, reason)) = self.rate.due(now.mono) {
+            self.lose(count, &reason, now);
+        }
+    }
+
+    /// When [`Self::tick`] is due, on the monotonic clock.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.rate.deadline()
+    }
+
+    /// How long to take no more of what was logged before the start; its sources wait meanwhile.
+    pub fn pause(&mut self, now: Now) -> Option<Duration> {
+        self.rate.pause(now.mono)
+    }
+
+    /// Whether there is something to be written now: all but places and acknowledgements, which may wait a
+    /// moment for company.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// Whether there is anything to be written.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.writes.is_empty() || self.acked.is_some() || !self.moved.is_empty()
+    }
+
+    /// What is to be written, in one transaction; then call [`Self::committed`].
+    #[must_use]
+    pub fn take_writes(&mut self) -> Vec<Write> {
+        let mut writes: Vec<Write> = self.acked.take().map(Write::DropThrough).into_iter().collect();
+        writes.append(&mut self.writes);
+        for source in std::mem::take(&mut self.moved) {
+            let at = self.places.get(&source).cloned().unwrap_or_default();
+            writes.push(Write::Source { source, at });
+        }
+        // Beside the places of what was dropped, so that a crash before it is told forgets neither.
+        if self.rate.dropped() != self.told_dropped {
+            self.told_dropped = self.rate.dropped();
+            writes.push(Write::Dropped(self.told_dropped));
+        }
+        self.taken = self.held.newest();
+        writes
+    }
+
+    /// What was last taken is written.
+    pub fn committed(&mut self) {
+        self.visible = self.taken;
+    }
+
+    fn seq(&self, place: u64) -> Seq {
+        Seq(place.saturating_sub(self.meta.base))
     }
 
     /// What to say in a Hello.
     #[must_use]
     pub fn opening(&self) -> Opening {
-        Opening { epoch: self.epoch, oldest: self.outbox.oldest(), newest: self.outbox.newest() }
+        let oldest = self.held.before_oldest().min(self.visible) + 1;
+        Opening { epoch: self.meta.epoch, oldest: self.seq(oldest), newest: self.newest() }
     }
 
-    /// The next records after `after`, as a list of about `target` bytes; none when there are none.
-    #[must_use]
-    pub fn batch(&self, after: Seq, target: usize) -> Option<Batch> {
-        self.outbox.batch(after, target)
-    }
-
-    /// The hub keeps everything up to and with `seq`; it is forgotten here.
-    pub fn ack(&mut self, seq: Seq) {
-        self.outbox.ack(seq);
-    }
-
-    /// The newest record that there is.
+    /// The epoch and the newest record that there is for the link.
     #[must_use]
     pub fn newest(&self) -> Seq {
-        self.outbox.newest()
+        self.seq(self.visible)
     }
 
-    /// The records held, encoded; for tests.
-    pub fn held(&self) -> impl Iterator<Item = &Bytes> {
-        self.outbox.held()
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.meta.epoch
+    }
+
+    /// How many records are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.entries().len()
+    }
+
+    /// The places of the next records after `after`, of about `target` bytes, at least one; none when there
+    /// are none. To be read from the shelf and given to [`Self::pack`], with nothing taken in between.
+    #[must_use]
+    pub fn wanted(&self, after: Seq, target: usize) -> Vec<u64> {
+        let after = self.meta.base.saturating_add(after.0);
+        self.held
+            .next(after, target, MAX_BATCH_RECORDS)
+            .map(|entry| entry.place)
+            .take_while(|place| *place <= self.visible)
+            .collect()
+    }
+
+    /// Records as a batch; none for none.
+    #[must_use]
+    pub fn pack(&self, rows: &[Row]) -> Option<Batch> {
+        let last = rows.last()?.entry.place;
+        let mut list = BytesMut::with_capacity(rows.iter().map(|row| row.envelope.len() + 16).sum());
+        for row in rows {
+            write::push_record(&mut list, self.seq(row.entry.place), &row.envelope);
+        }
+        Some(Batch { list: list.freeze(), last: self.seq(last) })
+    }
+
+    /// The hub keeps everything of `epoch` up to and with `seq`; it is forgotten here. Of another epoch it
+    /// means nothing.
+    pub fn ack(&mut self, epoch: Epoch, seq: Seq) {
+        let place = self.meta.base.saturating_add(seq.0).min(self.visible);
+        if epoch != self.meta.epoch || place <= self.held.before_oldest() {
+            return;
+        }
+        self.held.forget(place);
+        match self.writes.is_empty() {
+            true => self.acked = Some(place),
+            // Behind what is to be written, which may stand at these places.
+            false => self.writes.push(Write::DropThrough(place)),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use secmon_protocol::{
-        auth::{AuthAction, AuthEvent},
-        codec,
-        facet::Facet,
-        record::{Body, NodeRecord},
-        session::{Session, SessionKind},
-    };
-
-    use super::*;
-
-    const NOW: UnixNanos = UnixNanos(1);
-
-    fn kinds(core: &NodeCore) -> Vec<RecordKind> {
-        core.held().map(|r| codec::decode::<NodeRecord>(r).unwrap().envelope.kind).collect()
-    }
-
-    fn auth(message: &str) -> Observation {
-        Observation::Auth(Box::new(AuthEvent::new(NOW, "sshd", None, AuthAction::Failed, message)))
-    }
-
-    fn settle(core: &mut NodeCore) {
-        core.observe(Observation::Sessions(Facet::Ready(BTreeMap::new())), NOW);
-        core.observe(Observation::WgPeers(Facet::NotMonitored), NOW);
-        core.observe(Observation::AuthLog(Facet::unavailable("no log", "")), NOW);
-    }
-
-    #[test]
-    fn the_first_snapshot_waits_for_every_watcher_and_diffs_follow_it() {
-        let mut core = NodeCore::new(Epoch(1), 1 << 20);
-        core.observe(Observation::Sessions(Facet::Ready(BTreeMap::new())), NOW);
-        assert!(kinds(&core).is_empty());
-        settle(&mut core);
-        assert_eq!(kinds(&core), [RecordKind::SNAPSHOT]);
-        core.observe(Observation::Sessions(Facet::unavailable("gone", "")), NOW);
-        core.observe(Observation::Sessions(Facet::unavailable("gone", "")), NOW);
-        assert_eq!(kinds(&core), [RecordKind::SNAPSHOT, RecordKind::DIFF], "the same again is no change");
-    }
-
-    #[test]
-    fn a_watcher_that_never_speaks_does_not_hold_up_the_others() {
-        let mut core = NodeCore::new(Epoch(1), 1 << 20);
-        core.observe(Observation::Sessions(Facet::Ready(BTreeMap::new())), NOW);
-        core.stop_waiting(NOW);
-        core.stop_waiting(NOW);
-        assert_eq!(kinds(&core), [RecordKind::SNAPSHOT]);
-    }
-
-    #[test]
-    fn a_dropped_diff_is_followed_by_a_snapshot() {
-        let mut core = NodeCore::new(Epoch(1), 2_000);
-        settle(&mut core);
-        for i in 0..100 {
-            core.observe(Observation::Sessions(Facet::unavailable(format!("reason {i}"), "")), NOW);
-        }
-        let kinds = kinds(&core);
-        assert_eq!(kinds[0], RecordKind::LOST);
-        assert!(kinds.contains(&RecordKind::SNAPSHOT));
-    }
-
-    #[test]
-    fn a_state_of_any_size_beside_the_outbox_leaves_a_stream_that_the_hub_can_follow() {
-        for (capacity, sessions) in [(100_000, 50), (100_000, 150), (100_000, 500), (20_000, 1000)] {
-            let mut core = NodeCore::new(Epoch(1), capacity);
-            settle(&mut core);
-            for round in 0..200 {
-                core.observe(Observation::Sessions(Facet::Ready(sessions_of(sessions, round))), NOW);
-            }
-            // What the hub makes of it.
-            let mut state = None;
-            for record in core.held() {
-                match codec::decode::<NodeRecord>(record).unwrap().envelope.decode().unwrap() {
-                    Body::Snapshot(ops) => state = Some(NodeState::from_snapshot(&ops).unwrap()),
-                    Body::Diff(ops) => {
-                        if let Some(state) = &mut state {
-                            state.apply(&ops).unwrap();
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            assert_eq!(state.as_ref(), Some(&core.seen), "{sessions} sessions");
-        }
-    }
-
-    #[test]
-    fn a_facet_that_no_hub_would_accept_is_unavailable_and_comes_back_when_it_is_smaller() {
-        let mut core = NodeCore::new(Epoch(1), 64 << 20);
-        settle(&mut core);
-        for sessions in [MAX_ENTRIES + 1, 90_000] {
-            core.observe(Observation::Sessions(Facet::Ready(sessions_of(sessions, 0))), NOW);
-            let RawFacet::Unavailable(why) = core.seen.facet(FacetId::SESSIONS) else { panic!("{sessions}") };
-            assert!(why.reason.contains("the most"), "{why:?}");
-        }
-        core.observe(Observation::Sessions(Facet::Ready(sessions_of(1, 0))), NOW);
-        assert!(matches!(core.seen.facet(FacetId::SESSIONS), RawFacet::Ready(entries) if entries.len() == 1));
-    }
-
-    fn sessions_of(count: usize, round: u64) -> BTreeMap<String, Session> {
-        let session = |i: usize| Session {
-            user: format!("user{i}-{}", if i == 0 { round } else { 0 }),
-            tty: Some(format!("pts/{i}")),
-            remote: Some("a-rather-long-name-of-a-remote-host.example.org".repeat(5)),
-            since: NOW,
-            leader: Some(7),
-            service: None,
-            kind: SessionKind::Interactive,
-            sources: Default::default(),
-        };
-        (0..count).map(|i| (format!("utmp:{i}"), session(i))).collect()
-    }
-
-    #[test]
-    fn a_failed_login_of_btmp_counts_only_where_no_auth_log_is_read() {
-        let bad = || match auth("bad") {
-            Observation::Auth(event) => Observation::BadLogin(event),
-            other => other,
-        };
-        let mut core = NodeCore::new(Epoch(1), 1 << 20);
-        core.observe(Observation::AuthLog(Facet::unavailable("none", "")), NOW);
-        core.observe(bad(), NOW);
-        assert_eq!(kinds(&core), [RecordKind::AUTH]);
-        core.observe(Observation::AuthLog(Facet::Ready(BTreeMap::new())), NOW);
-        core.observe(bad(), NOW);
-        assert_eq!(kinds(&core), [RecordKind::AUTH]);
-    }
-
-    #[test]
-    fn what_a_watcher_missed_is_a_record_that_says_why() {
-        let mut core = NodeCore::new(Epoch(1), 1 << 20);
-        core.observe(Observation::Missed("the source changed".to_owned()), NOW);
-        let record: NodeRecord = codec::decode(core.held().next().unwrap()).unwrap();
-        assert_eq!(record.seq, Seq(1));
-        let Body::Lost(lost) = record.envelope.decode().unwrap() else { panic!("{record:?}") };
-        assert_eq!((lost.count, lost.reason.as_str()), (1, "the source changed"));
-    }
-
-    #[test]
-    fn what_is_acknowledged_is_forgotten_and_numbers_go_on() {
-        let mut core = NodeCore::new(Epoch(1), 1 << 20);
-        assert_eq!(core.opening(), Opening { epoch: Epoch(1), oldest: Seq(1), newest: Seq(0) });
-        for i in 0..3 {
-            core.observe(auth(&i.to_string()), NOW);
-        }
-        let batch = core.batch(Seq(1), usize::MAX).unwrap();
-        assert_eq!(batch.last, Seq(3));
-        let seqs: Vec<Seq> =
-            codec::decode_list::<NodeRecord>(&batch.list).unwrap().iter().map(|r| r.seq).collect();
-        assert_eq!(seqs, [Seq(2), Seq(3)]);
-        core.ack(Seq(3));
-        assert!(core.batch(Seq(1), usize::MAX).is_none());
-        assert_eq!(core.opening(), Opening { epoch: Epoch(1), oldest: Seq(4), newest: Seq(3) });
-    }
-}
+mod tests;

@@ -67,6 +67,9 @@ pub enum LinkError {
     /// The state folder's papers are of no use.
     #[error(transparent)]
     Papers(#[from] tls::TlsError),
+    /// The node has begun a new numbering of its records, which a new connection opens with.
+    #[error("the node's records are numbered anew")]
+    Renumbered,
     /// The node is shutting down.
     #[error(transparent)]
     Ended(#[from] crate::actor::Ended),

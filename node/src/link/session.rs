@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use secmon_protocol::{
-    ids::{NodeId, Seq},
+    ids::{Epoch, NodeId, Seq},
     message::node::{Hello, HubToNode, NodeToHub, Resume, Welcome},
 };
 use tokio::{
@@ -21,8 +22,9 @@ use tokio::{
 use super::dial::{LinkError, Reader, Writer};
 use crate::{
     AGENT,
-    actor::Core,
+    actor::{Core, Ended, Head},
     commands::{Commands, Runs},
+    core::Batch,
     facts, now,
 };
 
@@ -83,9 +85,11 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite>(
     let (sent, heartbeat) = check(&welcome, node, opening.oldest, opening.newest)?;
     *standing = Some(Instant::now());
     tracing::info!(%address, name = %welcome.name, "connected to the hub");
+    let epoch = opening.epoch;
     if let Resume::After(seq) = welcome.resume {
-        core.ack(seq).await?;
+        core.ack(epoch, seq);
     }
+    let _linked = Linked::new(core);
 
     let (control, controls) = mpsc::channel(CONTROL);
     let (output, outputs) = mpsc::channel(OUTPUT);
@@ -96,15 +100,16 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite>(
         runs: commands.runs(output.clone()),
         reader,
         core,
+        epoch,
         commands,
         control,
         acked,
         sent: &sent,
         patience,
     };
-    let speak = Speaking { writer: &mut writer, core, controls, outputs, acks, sent: &sent, patience };
+    let speak = Speaking { writer: &mut writer, core, epoch, controls, outputs, acks, sent: &sent, patience };
     let end = tokio::select! {
-        () = core.ended() => LinkError::Ended(crate::actor::Ended),
+        () = core.ended() => LinkError::Ended(Ended),
         Err(end) = hear.run() => end,
         Err(end) = speak.run() => end,
     };
@@ -153,6 +158,7 @@ impl Sent {
 struct Hearing<'a, R> {
     reader: Reader<R, HubToNode>,
     core: &'a Core,
+    epoch: Epoch,
     commands: &'a mut Commands,
     runs: Runs,
     control: mpsc::Sender<NodeToHub>,
@@ -176,10 +182,10 @@ impl<R: AsyncRead + Unpin> Hearing<'_, R> {
                     )));
                 }
                 HubToNode::Ack { seq } => {
-                    self.core.ack(seq).await?;
+                    self.core.ack(self.epoch, seq);
                     self.acked.send_replace(seq);
                 }
-                HubToNode::Resync => self.core.resync().await?,
+                HubToNode::Resync => self.core.resync(),
                 HubToNode::Run { job, label, credit } => {
                     self.look_at_the_allowlist().await;
                     self.runs.start(self.commands, job, &label, credit)?;
@@ -210,6 +216,7 @@ impl<R: AsyncRead + Unpin> Hearing<'_, R> {
 struct Speaking<'a, W> {
     writer: &'a mut Writer<W>,
     core: &'a Core,
+    epoch: Epoch,
     controls: mpsc::Receiver<NodeToHub>,
     outputs: mpsc::Receiver<NodeToHub>,
     acks: watch::Receiver<Seq>,
@@ -218,14 +225,18 @@ struct Speaking<'a, W> {
 }
 
 impl<W: AsyncWrite + Unpin> Speaking<'_, W> {
-    /// Control first, then output, then records.
+    /// Control first, then output, then records. Records are fetched beside all that, for they may lie on a
+    /// disk that hangs.
     async fn run(mut self) -> Result<Infallible, LinkError> {
-        let mut newest = self.core.newest();
+        let (core, epoch) = (self.core, self.epoch);
+        let mut head = core.head();
         let mut in_flight = InFlight::default();
         let mut outputs_in_a_row = 0;
+        let fetch = async |after| core.batch(epoch, after).await;
+        let mut fetching: Option<BoxFuture<'_, Result<Option<Batch>, Ended>>> = None;
         loop {
             let room = in_flight.bytes < WINDOW;
-            let waiting = room && *newest.borrow() > self.sent.get();
+            let waiting = room && head.borrow().newest > self.sent.get();
             tokio::select! {
                 biased;
                 Some(message) = self.controls.recv() => self.send(&message).await?,
@@ -235,15 +246,21 @@ impl<W: AsyncWrite + Unpin> Speaking<'_, W> {
                     outputs_in_a_row += 1;
                     self.send(&message).await?;
                 }
-                Ok(()) = newer(&mut newest, self.sent.get()), if room => {
+                batch = fetched(&mut fetching), if fetching.is_some() => {
+                    fetching = None;
                     outputs_in_a_row = 0;
-                    let Some(batch) = self.core.batch(self.sent.get()).await? else { continue };
+                    let Some(batch) = batch? else { continue };
                     in_flight.sent(batch.last, batch.list.len());
                     // Before the send, not after: the hub may acknowledge it while this side still flushes.
                     self.sent.set(batch.last);
                     self.send(&NodeToHub::Records(batch.list)).await?;
                 }
-                else => return Err(LinkError::Ended(crate::actor::Ended)),
+                news = newer(&mut head, epoch, self.sent.get()), if room && fetching.is_none() => match news {
+                    Some(News::Records) => fetching = Some(Box::pin(fetch(self.sent.get()))),
+                    Some(News::Epoch) => return Err(LinkError::Renumbered),
+                    None => return Err(LinkError::Ended(Ended)),
+                },
+                else => return Err(LinkError::Ended(Ended)),
             }
         }
     }
@@ -253,10 +270,41 @@ impl<W: AsyncWrite + Unpin> Speaking<'_, W> {
     }
 }
 
-/// Waits for a record after `sent`. The value's lock is let go before this returns: the core's task needs
-/// it to say that there are more.
-async fn newer(newest: &mut watch::Receiver<Seq>, sent: Seq) -> Result<(), watch::error::RecvError> {
-    newest.wait_for(|newest| *newest > sent).await.map(drop)
+/// The batch that is being fetched.
+async fn fetched<T>(fetching: &mut Option<BoxFuture<'_, T>>) -> T {
+    match fetching {
+        Some(fetching) => fetching.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Why to look again.
+enum News {
+    Records,
+    Epoch,
+}
+
+/// Waits for a record after `sent`, or for another epoch; nothing when the core has ended. The value's lock is
+/// let go before this returns: the core's task needs it to say that there are more.
+async fn newer(head: &mut watch::Receiver<Head>, epoch: Epoch, sent: Seq) -> Option<News> {
+    let head = head.wait_for(|head| head.epoch != epoch || head.newest > sent).await.ok()?;
+    Some(if head.epoch == epoch { News::Records } else { News::Epoch })
+}
+
+/// As long as it lives, a hub listens.
+struct Linked<'a>(&'a Core);
+
+impl<'a> Linked<'a> {
+    fn new(core: &'a Core) -> Self {
+        core.linked(true);
+        Self(core)
+    }
+}
+
+impl Drop for Linked<'_> {
+    fn drop(&mut self) {
+        self.0.linked(false);
+    }
 }
 
 /// Batches that were sent and not acknowledged.

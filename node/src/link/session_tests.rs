@@ -15,7 +15,8 @@ use super::*;
 use crate::{
     actor,
     commands::CommandsSection,
-    core::NodeCore,
+    core::{Limits, Start},
+    outbox::Keeper,
     watch::{Observation, Observations},
 };
 
@@ -31,9 +32,14 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let (observations, observed) = mpsc::channel(16);
+        let (observations, auth) = mpsc::channel(16);
+        let (_, state) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let (core, task) = actor::core(NodeCore::new(Epoch(1), 64 << 20), observed, now, stop.clone());
+        let clock = actor::Clock::new(now);
+        let (fresh, boot, capacity) = (Epoch(1), None, 64 << 20);
+        let keeper =
+            Keeper::in_memory(Start { fresh, boot, capacity, limits: Limits::default(), now: clock.now() });
+        let (core, task) = actor::core(keeper, actor::Observed { state, auth }, clock, stop.clone());
         tokio::spawn(task);
         Self { core, observations, _stop: stop.drop_guard() }
     }
@@ -117,7 +123,7 @@ async fn what_was_not_acknowledged_is_sent_again_and_what_was_is_not() {
     for message in ["a", "b", "c"] {
         scene.happen(message).await;
     }
-    scene.core.newest().wait_for(|newest| *newest == Seq(3)).await.unwrap();
+    scene.core.head().wait_for(|head| head.newest == Seq(3)).await.unwrap();
     let (mut hub, end) = scene.connect();
     hub.greet(Resume::Oldest).await;
     assert_eq!(hub.seqs().await, [1, 2, 3]);
@@ -145,7 +151,7 @@ async fn a_hub_that_does_not_acknowledge_gets_no_more_than_the_window() {
     for _ in 0..2000 {
         scene.happen(&message).await;
     }
-    scene.core.newest().wait_for(|newest| *newest == Seq(2000)).await.unwrap();
+    scene.core.head().wait_for(|head| head.newest == Seq(2000)).await.unwrap();
     let mut last = 0;
     // As long as less than the window is on its way, at least one more batch comes.
     while (last as usize) * message.len() < WINDOW - (1 << 20) {
@@ -187,7 +193,7 @@ async fn a_hub_that_never_answers_is_given_up() {
 async fn a_hub_that_would_make_the_node_forget_what_it_has_not_sent_is_left() {
     let scene = Scene::new();
     scene.happen("a").await;
-    scene.core.newest().wait_for(|newest| *newest == Seq(1)).await.unwrap();
+    scene.core.head().wait_for(|head| head.newest == Seq(1)).await.unwrap();
     let (mut hub, end) = scene.connect();
     hub.greet(Resume::After(Seq(2))).await;
     assert!(matches!(end.await.unwrap(), LinkError::Protocol(_)));
