@@ -159,7 +159,7 @@ impl Core {
             }
             None => {
                 let reason = "the hub's log is another one now; all that it holds follows";
-                Start { after: gone, gap: Some((cursor, reason.to_owned())) }
+                Start { after: self.log.started.max(gone), gap: Some((cursor, reason.to_owned())) }
             }
         })
     }

@@ -26,7 +26,7 @@ use std::{
 
 use secmon_protocol::{
     hub_event::HubEvent,
-    ids::{Cursor, JobId, LogId, NodeId, NodeName, Seq},
+    ids::{Cursor, Epoch, JobId, LogId, NodeId, NodeName, Seq},
     message::{client::HubToClient, node::HubToNode},
     record::{Envelope, LogRecord, Origin},
     state::{NodeState, Op},
@@ -155,6 +155,10 @@ pub type Effects = Vec<Effect>;
 struct LinkState {
     /// A snapshot was asked for on this connection and has not come.
     asked: bool,
+    /// The node said that it has less than it had sent before: the epoch under which its records are then
+    /// logged, and the last one that it no longer has. It counts once records come, for a Hello may also be
+    /// late: one of a connection that the node gave up before it made the one that is in use.
+    back: Option<(Epoch, Seq)>,
 }
 
 /// How much of a node goes into the store with the next flush.

@@ -239,8 +239,9 @@ impl Core {
         let turned = row.epoch != Some(epoch);
         let known = row.turn_to(epoch);
         if known && newest < row.last {
-            row.log_epoch = fresh;
-            row.last = before_oldest;
+            if let Some((_, state)) = self.links.get_mut(&link) {
+                state.back = Some((fresh, before_oldest));
+            }
             self.want_snapshot(id, link, "it came back with less than it had sent before", out);
             return Resume::Oldest;
         }

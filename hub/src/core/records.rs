@@ -13,8 +13,14 @@ use super::{Core, Dirty, Effect, Effects, Incoming, Link, Now, Write, incoming::
 impl Core {
     /// A batch of records came from a node.
     pub fn handle_records(&mut self, now: Now, link: Link, records: Vec<Incoming>, out: &mut Effects) {
-        let Some((id, _)) = self.links.get(&link) else { return };
+        let Some((id, state)) = self.links.get_mut(&link) else { return };
         let id = *id;
+        if let Some((log_epoch, last)) = state.back.take()
+            && let Some(node) = self.nodes.get_mut(&id)
+        {
+            (node.row.log_epoch, node.row.last) = (log_epoch, last);
+            self.mark(id, Dirty::Whole);
+        }
         let mut misfits: Option<(Seq, Seq)> = None;
         for incoming in records {
             let Some(last) = self.nodes.get(&id).map(|node| node.row.last) else { return };

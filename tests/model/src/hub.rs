@@ -35,7 +35,7 @@ pub(crate) struct Disk {
     tokens: BTreeMap<[u8; 32], TokenRow>,
     /// What it holds of the log.
     records: BTreeMap<u64, Rc<LogRecord>>,
-    holes: Vec<Hole>,
+    pub(crate) holes: Vec<Hole>,
     /// All that it ever held: what must arrive.
     pub(crate) all: BTreeMap<u64, Rc<LogRecord>>,
     unclean: UnixNanos,

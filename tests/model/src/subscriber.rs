@@ -84,7 +84,8 @@ impl Subscriber {
 
     pub(crate) fn subscribed(&mut self, reading: Reading, items: Vec<Item>) {
         let asked = self.wants();
-        self.session = Some(Session { reading, queue: items.into(), at: None, asked, ended: false, owes_a_gap: None });
+        self.session =
+            Some(Session { reading, queue: items.into(), at: None, asked, ended: false, owes_a_gap: None });
     }
 
     /// The hub's side of its subscription.
@@ -169,7 +170,10 @@ impl Subscriber {
             Item::Record(record) => {
                 let n = record.cursor.n;
                 if let Some(cursor) = session.owes_a_gap {
-                    return Err(format!("asked for what comes after {cursor}, {} came, without a gap", record.cursor));
+                    return Err(format!(
+                        "asked for what comes after {cursor}, {} came, without a gap",
+                        record.cursor
+                    ));
                 }
                 if session.at.map(|at| at + 1) != Some(n) {
                     return Err(format!("{} came after {:?}", record.cursor, session.at));

@@ -72,7 +72,12 @@ pub(crate) fn node(node: &Node, hub: &Hub, faults: Faults, tally: &mut Tally) ->
     let name = format!("node {}", node.id.0[0]);
     tally.lines += node.written;
     let (mut at, mut missing) = (0, 0);
+    let mut holes = hub.disk.holes.iter().peekable();
     for record in hub.disk.all.values().filter(|record| record.node == node.id) {
+        while holes.next_if(|hole| hole.to < record.cursor.n).is_some() {
+            // The hub's machine lost power; what it had taken and then lost is missing for everybody.
+            missing = u64::MAX;
+        }
         match said(record)? {
             Said::Line(n) if n == at + 1 => (at, missing) = (n, 0),
             Said::Line(n) if n > at => {
@@ -94,9 +99,9 @@ pub(crate) fn node(node: &Node, hub: &Hub, faults: Faults, tally: &mut Tally) ->
             }
             Said::Missing(count) => {
                 if !(faults.tight || faults.power || faults.restore) {
-                    return Err(format!("{name}: {count} are said to be missing, at {}", record.cursor));
+                    return Err(format!("{name}: {count} are said to be missing: {record:?}"));
                 }
-                missing += count;
+                missing = missing.saturating_add(count);
             }
             Said::Else => {}
         }

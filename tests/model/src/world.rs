@@ -21,7 +21,7 @@ const STEPS: std::ops::Range<u64> = 50..400;
 /// Rounds in which all must have calmed down afterwards.
 const ROUNDS: u32 = 2_000;
 /// Steps that a report shows.
-const REMEMBERED: usize = 60;
+const REMEMBERED: usize = 400;
 /// The wall clock at the start.
 const EPOCH: i64 = 1_700_000_000_000_000_000;
 
