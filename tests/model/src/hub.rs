@@ -39,6 +39,8 @@ pub(crate) struct Disk {
     /// All that it ever held: what must arrive.
     pub(crate) all: BTreeMap<u64, Rc<LogRecord>>,
     unclean: UnixNanos,
+    /// The next start is the first since a power cut.
+    lost_power: bool,
 }
 
 impl Disk {
@@ -179,6 +181,7 @@ impl Hub {
             holes: vec![],
             all: BTreeMap::new(),
             unclean: UnixNanos(0),
+            lost_power: false,
         };
         Self { disk, earlier: vec![], copy: None, process: None, held, ring, fresh: 1_000, restored: false }
     }
@@ -192,6 +195,11 @@ impl Hub {
         let was = Predecessor { log: self.disk.log.id, until: self.disk.log.newest };
         self.disk.log.history.insert(0, was);
         self.disk.log.id = LogId(self.fresh);
+        if std::mem::take(&mut self.disk.lost_power) {
+            let after = self.disk.log.newest;
+            self.disk.log.newest += 1;
+            self.disk.holes.push(Hole { after, to: after + 1, reason: "power".to_owned() });
+        }
         let boot = Boot { spare: LogId(self.fresh), origin: LogOrigin::Made, unclean: self.disk.unclean };
         let mut core = Core::new(self.disk.kept(), boot, HEARTBEAT);
         let mut out = vec![];
@@ -239,9 +247,7 @@ impl Hub {
         }
         self.earlier.clear();
         self.disk.unclean = unix;
-        let after = self.disk.log.newest;
-        self.disk.log.newest += 1;
-        self.disk.holes.push(Hole { after, to: after + 1, reason: "power".to_owned() });
+        self.disk.lost_power = true;
     }
 
     /// Somebody makes a copy of the store.
