@@ -399,7 +399,7 @@ fn a_list_that_is_piped_is_not_wrapped() {
     web-1                    online    11:00:00          2            0         read      0.1.0
 
     db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
-    db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
+    db.internal.example.org: clock -1m3s, behind the hub's; set up time synchronisation there
     db.internal.example.org: what is shown may be out of date, its state is being fetched anew
     ");
 }
@@ -422,7 +422,7 @@ fn a_list_fits_the_terminal() {
     web-1        online   11:00:00   2           0      read
 
     db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
-    db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
+    db.internal.example.org: clock -1m3s, behind the hub's; set up time synchronisation there
     db.internal.example.org: what is shown may be out of date, its state is being fetched anew
     ");
     insta::assert_snapshot!(render::list(&nodes(), NOW, &wide(80)), @"
@@ -433,7 +433,7 @@ fn a_list_fits_the_terminal() {
     web-1         online    11:00:00    2            0         read      0.1.0
 
     db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
-    db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
+    db.internal.example.org: clock -1m3s, behind the hub's; set up time synchronisation there
     db.internal.example.org: what is shown may be out of date, its state is being fetched anew
     ");
     assert_eq!(render::list(&nodes(), NOW, &wide(200)), render::list(&nodes(), NOW, &Look::plain()));

@@ -4,9 +4,13 @@ use anstyle::{AnsiColor, Style};
 use secmon_protocol::{
     auth::Outcome,
     event::{Detail, Event, EventType},
+    facet::FacetStatus,
+    message::client::Presence,
+    state_event::StateEntry,
+    time::UnixNanos,
 };
 
-use super::{Look, sentence};
+use super::{Look, list::presence, sentence};
 
 /// Columns of the node's name; a longer name moves the rest of its line.
 const NODE_WIDTH: usize = 12;
@@ -37,6 +41,9 @@ pub fn severity(detail: &Detail) -> Severity {
     {
         return Severity::Alarm;
     }
+    if let Detail::State(entry) = detail {
+        return state_severity(entry);
+    }
     let Some(kind) = detail.event_type() else { return Severity::Alarm };
     match kind {
         T::Gap | T::FacetUnavailable | T::AuthSudoDenied | T::AuthSuFailed => Severity::Alarm,
@@ -51,6 +58,26 @@ pub fn severity(detail: &Detail) -> Severity {
             _ => Severity::Normal,
         },
         T::WgPeerAdded | T::WgPeerChanged | T::CommandStarted | T::CommandFinished => Severity::Normal,
+    }
+}
+
+fn state_severity(entry: &StateEntry) -> Severity {
+    match entry {
+        StateEntry::Facet(f) if matches!(f.status, FacetStatus::Unavailable(_)) => Severity::Alarm,
+        StateEntry::Node(node) if !matches!(node.presence, Presence::Online { .. }) => Severity::Warning,
+        StateEntry::Wg(_, peer) if !peer.online => Severity::Quiet,
+        StateEntry::Node(_) | StateEntry::Facet(_) | StateEntry::Session(..) | StateEntry::Wg(..) => {
+            Severity::Normal
+        }
+    }
+}
+
+/// Since when something has stood, where that is known.
+fn since(detail: &Detail) -> Option<UnixNanos> {
+    match detail {
+        Detail::State(StateEntry::Node(node)) => Some(presence(node.presence).1),
+        Detail::State(StateEntry::Session(_, session)) => Some(session.since),
+        _ => None,
     }
 }
 
@@ -76,10 +103,13 @@ pub fn event_line(event: &Event, look: &Look) -> String {
         out.push_str("  ");
     }
     let severity = severity(&event.detail);
-    let kind = event.detail.event_type().map_or("unreadable", EventType::as_str);
+    let kind = event.detail.type_name().unwrap_or("unreadable");
     out.push_str(&look.paint(style(severity), &format!("{kind:<TYPE_WIDTH$}")));
     out.push_str("  ");
-    let sentence = sentence(&event.detail);
+    let mut sentence = sentence(&event.detail);
+    if let Some(since) = since(&event.detail) {
+        sentence.push_str(&format!(" since {}", look.moment(since, event.time)));
+    }
     match severity {
         Severity::Alarm => out.push_str(&look.paint(style(severity), &sentence)),
         _ => out.push_str(&sentence),
