@@ -2,7 +2,8 @@
 //!
 //! The file is one line, `secmon-cursor 1 CURSOR`. It is replaced whole (a temporary file, fsync, rename, fsync
 //! of the folder), so that a crash leaves the old place or the new one. A second process is kept away by a lock
-//! on `FILE.lock` (flock(2)), which the kernel takes back when the holder dies, however it dies.
+//! on `FILE.lock` (flock(2)), which the kernel takes back when the holder dies, however it dies. (A child of the
+//! holder has it too until it has become its program.)
 
 use std::{
     ffi::OsString,
@@ -11,7 +12,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -65,15 +66,21 @@ pub enum CursorFileError {
 /// A file that holds a place, and the lock on it.
 #[derive(Debug)]
 pub struct CursorFile {
-    path: PathBuf,
-    temporary: PathBuf,
     stored: Option<Cursor>,
-    /// Numbers writes in the order in which they were asked for.
-    tickets: AtomicU64,
-    /// The ticket of the newest write that was made; held while one is.
-    newest: Mutex<u64>,
+    writer: Arc<Writer>,
     /// Its drop gives the lock back.
     _lock: File,
+}
+
+/// Writes the file; apart from the lock, so that a write that waits for its thread does not keep that.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    path: PathBuf,
+    temporary: PathBuf,
+    /// Numbers writes in the order in which they were asked for.
+    tickets: AtomicU64,
+    /// The ticket of the newest write that was begun; held while one is made.
+    newest: Mutex<u64>,
 }
 
 impl CursorFile {
@@ -102,14 +109,13 @@ impl CursorFile {
             Err(TryLockError::WouldBlock) => return Err(CursorFileError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path, &error)),
         }
-        Ok(Self {
+        let writer = Writer {
             path: path.to_owned(),
             temporary: beside(".new"),
-            stored: read(path)?,
             tickets: AtomicU64::new(1),
             newest: Mutex::new(0),
-            _lock: lock,
-        })
+        };
+        Ok(Self { stored: read(path)?, writer: Arc::new(writer), _lock: lock })
     }
 
     /// The place that it held when it was opened; none where there was no file.
@@ -123,11 +129,16 @@ impl CursorFile {
     /// # Errors
     /// The system refuses; it then holds what it held.
     pub fn save(&self, cursor: Cursor) -> Result<(), CursorFileError> {
-        self.write(self.ticket(), cursor)
+        self.writer.write(self.writer.ticket(), cursor)
     }
 
-    /// A number for a write: of two writes the one with the higher number stands, in whichever order they are
-    /// made.
+    pub(crate) fn writer(&self) -> &Arc<Writer> {
+        &self.writer
+    }
+}
+
+impl Writer {
+    /// A number for a write: one that comes after a write with a higher number does nothing.
     pub(crate) fn ticket(&self) -> u64 {
         self.tickets.fetch_add(1, Ordering::Relaxed)
     }
@@ -138,9 +149,9 @@ impl CursorFile {
         if *newest > ticket {
             return Ok(());
         }
-        self.replace(cursor)?;
+        // A failure as well: after the last write, which may fail, the file may be another process's.
         *newest = ticket;
-        Ok(())
+        self.replace(cursor)
     }
 
     fn replace(&self, cursor: Cursor) -> Result<(), CursorFileError> {

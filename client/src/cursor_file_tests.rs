@@ -31,9 +31,10 @@ fn of_two_writes_the_later_asked_for_stands() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cursor");
     let file = CursorFile::open(&path).unwrap();
-    let (early, late) = (file.ticket(), file.ticket());
-    file.write(late, cursor(9)).unwrap();
-    file.write(early, cursor(3)).unwrap();
+    let writer = file.writer();
+    let (early, late) = (writer.ticket(), writer.ticket());
+    writer.write(late, cursor(9)).unwrap();
+    writer.write(early, cursor(3)).unwrap();
     drop(file);
     assert_eq!(CursorFile::open(&path).unwrap().stored(), Some(cursor(9)));
 }

@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Saver {
-    file: Arc<CursorFile>,
+    file: CursorFile,
     acked: Option<Cursor>,
     saved: Option<Cursor>,
     saving: Option<(Cursor, JoinHandle<Result<(), CursorFileError>>)>,
@@ -34,7 +33,7 @@ pub(super) struct Saver {
 impl Saver {
     pub(super) fn new(file: CursorFile) -> Self {
         let stored = file.stored();
-        Self { file: Arc::new(file), acked: stored, saved: stored, saving: None, pause: None, failing: false }
+        Self { file, acked: stored, saved: stored, saving: None, pause: None, failing: false }
     }
 
     /// Everything up to `cursor` is done; `last` is the last place that was given out.
@@ -78,16 +77,14 @@ impl Saver {
                 return None;
             }
             self.pause = Some(Box::pin(sleep(EVERY)));
-            let (file, ticket) = (self.file.clone(), self.file.ticket());
-            self.saving = Some((cursor, spawn_blocking(move || file.write(ticket, cursor))));
+            self.saving = Some((cursor, self.write(cursor)));
         }
     }
 
     /// Writes what is not written.
     pub(super) async fn close(mut self) -> Result<(), CursorFileError> {
         let Some(cursor) = self.unsaved() else { return Ok(()) };
-        let (file, ticket) = (self.file.clone(), self.file.ticket());
-        match spawn_blocking(move || file.write(ticket, cursor)).await {
+        match self.write(cursor).await {
             Ok(result) => {
                 if result.is_ok() {
                     (self.saved, self.saving) = (Some(cursor), None);
@@ -99,6 +96,12 @@ impl Saver {
         }
     }
 
+    fn write(&self, cursor: Cursor) -> JoinHandle<Result<(), CursorFileError>> {
+        let writer = self.file.writer().clone();
+        let ticket = writer.ticket();
+        spawn_blocking(move || writer.write(ticket, cursor))
+    }
+
     fn unsaved(&self) -> Option<Cursor> {
         self.acked.filter(|acked| self.saving.is_some() || Some(*acked) != self.saved)
     }
@@ -107,7 +110,7 @@ impl Saver {
 impl Drop for Saver {
     fn drop(&mut self) {
         if let Some(cursor) = self.unsaved()
-            && let Err(error) = self.file.write(self.file.ticket(), cursor)
+            && let Err(error) = self.file.save(cursor)
         {
             tracing::warn!(%error, "the last acknowledged place is not written; events will come again");
         }
