@@ -70,7 +70,7 @@ impl Saver {
                     Err(error) => tracing::debug!(%error, "the place is still not written"),
                 }
             }
-            let Some(cursor) = self.acked.filter(|acked| Some(*acked) != self.saved) else { return None };
+            let cursor = self.acked.filter(|acked| Some(*acked) != self.saved)?;
             if let Some(pause) = &mut self.pause
                 && pause.as_mut().poll(cx).is_pending()
             {

@@ -10,7 +10,7 @@ use secmon_protocol::{
     time::UnixNanos,
 };
 
-use super::{Look, list::presence, sentence};
+use super::{Look, clock_offset, list::presence, sentence};
 
 /// Columns of the node's name; a longer name moves the rest of its line.
 const NODE_WIDTH: usize = 12;
@@ -72,12 +72,22 @@ fn state_severity(entry: &StateEntry) -> Severity {
     }
 }
 
-/// Since when something has stood, where that is known.
-fn since(detail: &Detail) -> Option<UnixNanos> {
+/// Since when something has stood, where that is known, and how far it can be believed.
+fn since(detail: &Detail, now: UnixNanos, look: &Look) -> String {
+    let since = |at| format!(" since {}", look.moment(at, now));
     match detail {
-        Detail::State(StateEntry::Node(node)) => Some(presence(node.presence).1),
-        Detail::State(StateEntry::Session(_, session)) => Some(session.since),
-        _ => None,
+        Detail::State(StateEntry::Session(_, session)) => since(session.since),
+        Detail::State(StateEntry::Node(node)) => {
+            let mut out = since(presence(node.presence).1);
+            if let Some(clock) = clock_offset(node.clock_offset) {
+                out.push_str(&format!(", clock {clock}"));
+            }
+            if node.stale {
+                out.push_str(", its state is being fetched anew");
+            }
+            out
+        }
+        _ => String::new(),
     }
 }
 
@@ -107,9 +117,7 @@ pub fn event_line(event: &Event, look: &Look) -> String {
     out.push_str(&look.paint(style(severity), &format!("{kind:<TYPE_WIDTH$}")));
     out.push_str("  ");
     let mut sentence = sentence(&event.detail);
-    if let Some(since) = since(&event.detail) {
-        sentence.push_str(&format!(" since {}", look.moment(since, event.time)));
-    }
+    sentence.push_str(&since(&event.detail, event.time, look));
     match severity {
         Severity::Alarm => out.push_str(&look.paint(style(severity), &sentence)),
         _ => out.push_str(&sentence),

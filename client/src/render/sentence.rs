@@ -12,7 +12,7 @@ use secmon_protocol::{
     wireguard::{WgPeer, WgPeerKey},
 };
 
-use super::{clock_offset, list::presence, why};
+use super::{list::presence, why};
 
 /// The sentence, safe to print, on one line.
 #[must_use]
@@ -53,19 +53,10 @@ pub(super) fn facet_words(facet: FacetId) -> String {
     }
 }
 
-/// What stands; since when is said by the line.
+/// What stands; since when, and what a reader must know beside it, is said by the line.
 fn state(entry: &StateEntry) -> String {
     match entry {
-        StateEntry::Node(node) => {
-            let mut out = presence(node.presence).0.to_owned();
-            if let Some(clock) = clock_offset(node.clock_offset) {
-                out.push_str(&format!(", clock {clock},"));
-            }
-            if node.stale {
-                out.push_str(" (its state is being fetched anew)");
-            }
-            out
-        }
+        StateEntry::Node(node) => presence(node.presence).0.to_owned(),
         StateEntry::Facet(f) => match &f.status {
             FacetStatus::Unavailable(u) => {
                 format!("cannot see {}: {}", facet_words(f.facet), why(&u.reason, &u.remedy))
