@@ -68,20 +68,20 @@ impl Track {
 
     fn gap(&mut self, mut gap: Gap, last: Cursor, owed: bool, fresh: bool, give: &mut impl FnMut(Item)) {
         let to = gap.to;
-        if to.log == last.log {
+        if to.log == last.log && to.n <= last.n {
             // The hub says itself that its log went back: its numbers come a second time, as other records.
-            let back = gap.after.log == to.log && to.n < gap.after.n;
-            if to.n <= last.n && !back {
-                // Given out already; at the very beginning it says what the hub no longer has before it.
-                if fresh {
-                    give(Item::Gap(gap));
-                }
-                return;
+            let back = gap.after == last && to.n < last.n;
+            // Else it was given out already; at the very beginning it says what the hub no longer has before it.
+            if back || fresh {
+                self.last = Some(to);
+                give(Item::Gap(gap));
             }
-            if !back && gap.after.log == last.log && (gap.after.n < last.n || self.whole || owed) {
-                gap.after = last;
-            }
-        } else if gap.after.log == last.log && !fresh {
+            return;
+        }
+        // Through a filter places are passed in silence, and the gap may begin behind them.
+        let behind = gap.after.log == last.log && gap.after.n > last.n && gap.after.n <= to.n;
+        let exact = behind && to.log == last.log && !self.whole && !owed;
+        if !exact && !fresh {
             gap.after = last;
         }
         self.last = Some(to);
@@ -92,17 +92,20 @@ impl Track {
     fn place(&mut self, item: Item, give: &mut impl FnMut(Item)) {
         let at = item.cursor();
         let record = matches!(item, Item::Record { .. });
-        // What lies before it; progress speaks for the places up to its own.
+        // What lies before it. Progress speaks for the places up to its own, but where everything is wanted there
+        // is nothing to be passed.
         let before = if record { at.n.saturating_sub(1) } else { at.n };
         let before = Cursor { log: at.log, n: before };
         match self.last {
             Some(last) if last.log != at.log => self.hole(last, before, ANEW, give),
             Some(last) if at.n <= last.n => return,
-            Some(last) if self.whole && record && last.n < before.n => self.hole(last, before, SILENT, give),
+            Some(last) if self.whole && last.n < before.n => self.hole(last, before, SILENT, give),
             _ => {}
         }
-        self.last = Some(at);
-        give(item);
+        // A hole up to there has said it.
+        if self.last.replace(at) != Some(at) {
+            give(item);
+        }
     }
 
     fn hole(&mut self, after: Cursor, to: Cursor, reason: &str, give: &mut impl FnMut(Item)) {

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use secmon_protocol::ids::LogId;
 
 use super::*;
@@ -106,4 +107,74 @@ fn what_the_hub_no_longer_has_before_the_beginning_is_told() {
     track.stands(at(7, 50));
     assert_eq!(given(&mut track, [gap(at(7, 0), at(7, 50)), record(7, 51)]), ["7-0..7-50", "7-51"]);
     assert_eq!(track.last(), Some(at(7, 51)));
+}
+
+/// What a hub may do to a follower: subscribe it somewhere, or send it something.
+#[derive(Debug, Clone)]
+enum Step {
+    Stands(Cursor),
+    Sends(Item),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Few places, so that they meet.
+    let place = || (7_u64..9, 0_u64..12).prop_map(|(log, n)| at(log, n));
+    let step = prop_oneof![
+        1 => place().prop_map(Step::Stands),
+        6 => place().prop_map(|cursor| Step::Sends(record(cursor.log.0, cursor.n.max(1)))),
+        1 => place().prop_map(|cursor| Step::Sends(Item::Progress(cursor))),
+        2 => (place(), place()).prop_map(|(after, to)| Step::Sends(gap(after, to))),
+    ];
+    prop::collection::vec(step, 0..40)
+}
+
+proptest! {
+    /// Whatever a hub sends, in whatever order: each thing that is given out begins exactly where the one before it
+    /// ended, so nothing comes twice and nothing is passed in silence.
+    #[test]
+    fn what_is_given_out_is_a_chain_without_holes_whatever_the_hub_does(steps in steps(), start in 0_u64..12) {
+        let mut track = Track::new(Some(at(7, start)), true);
+        let mut last = at(7, start);
+        for step in steps {
+            let mut out = vec![];
+            match step {
+                Step::Stands(after) => track.stands(after),
+                Step::Sends(item) => track.take(item, &mut |item| out.push(item)),
+            }
+            for item in out {
+                match &item {
+                    Item::Record { cursor, .. } => {
+                        prop_assert_eq!((cursor.log, cursor.n), (last.log, last.n + 1));
+                    }
+                    Item::Gap(gap) => prop_assert_eq!(gap.after, last),
+                    Item::Progress(_) => prop_assert!(false, "everything is wanted: there is nothing to pass"),
+                }
+                last = item.cursor();
+            }
+            prop_assert_eq!(track.last(), Some(last));
+        }
+    }
+
+    /// Through a filter numbers are left out, and still nothing comes twice or goes back but by a gap.
+    #[test]
+    fn through_a_filter_nothing_comes_twice_or_goes_back_in_silence(steps in steps(), start in 0_u64..12) {
+        let mut track = Track::new(Some(at(7, start)), false);
+        let mut last = at(7, start);
+        for step in steps {
+            let mut out = vec![];
+            match step {
+                Step::Stands(after) => track.stands(after),
+                Step::Sends(item) => track.take(item, &mut |item| out.push(item)),
+            }
+            for item in out {
+                let cursor = item.cursor();
+                match &item {
+                    Item::Gap(gap) => prop_assert!(gap.after == last || gap.after > last && gap.after <= cursor),
+                    Item::Record { .. } => prop_assert!(cursor.log == last.log && cursor.n > last.n),
+                    Item::Progress(_) => prop_assert!(cursor.log == last.log && cursor.n > last.n),
+                }
+                last = cursor;
+            }
+        }
+    }
 }
