@@ -33,7 +33,8 @@ pub enum Update {
     Began {
         /// Everything after this place follows.
         after: Cursor,
-        /// The nodes as they stood there, where it was to begin with a snapshot.
+        /// The nodes as they stood there, where it was to begin with a snapshot. Who keeps a place acknowledges
+        /// `after` when they were dealt with; until then they come again after a restart.
         snapshot: Option<Vec<NodeDetail>>,
     },
     /// What the hub sent: no place twice, and none left out without an [`Item::Gap`].
