@@ -39,8 +39,11 @@ impl Saver {
     /// Everything up to `cursor` is done; `last` is the last place that was given out.
     pub(super) fn ack(&mut self, cursor: Cursor, last: Cursor) {
         let newer = match self.acked {
-            // A second log can only have come after the first: what is acknowledged of it is newer.
-            Some(acked) if acked.log != cursor.log => cursor.log == last.log,
+            // A second log can only have come after the first: what is acknowledged of it is newer. So is what
+            // lies further on, for numbers rise over a change of the log's id.
+            Some(acked) if acked.log != cursor.log => {
+                cursor.log == last.log || (acked.n < cursor.n && cursor.n <= last.n)
+            }
             // Its numbers went back, as the hub said itself.
             Some(acked) if acked.log == last.log && acked.n > last.n => true,
             Some(acked) => cursor.n > acked.n,

@@ -39,6 +39,8 @@ impl Track {
     pub(super) fn stands(&mut self, after: Cursor) {
         match self.last {
             None => (self.last, self.fresh) = (Some(after), true),
+            // The hub knows the place and goes on there, though its log may have another id since.
+            Some(last) if after.n == last.n => self.owed = None,
             // Earlier in the same log: the hub repeats something, and repeats are dropped.
             Some(last) => self.owed = (after.log != last.log || after.n > last.n).then_some(after),
         }
@@ -97,7 +99,9 @@ impl Track {
         let before = if record { at.n.saturating_sub(1) } else { at.n };
         let before = Cursor { log: at.log, n: before };
         match self.last {
-            Some(last) if last.log != at.log => self.hole(last, before, ANEW, give),
+            Some(last) if !record && at.n == last.n => return,
+            // Numbers rise over a change of the log's id, which comes with every start of the hub.
+            Some(last) if last.log != at.log && at.n <= last.n => self.hole(last, before, ANEW, give),
             Some(last) if at.n <= last.n => return,
             Some(last) if self.whole && last.n < before.n => self.hole(last, before, SILENT, give),
             _ => {}
