@@ -16,5 +16,6 @@ mod restart;
 mod secrets;
 mod tls;
 mod up;
+mod watch_resume;
 mod wire;
 mod wireguard;
