@@ -380,8 +380,9 @@ impl Actor {
             Message::Records(link, records, _room) => core.handle_records(now, link, records, out),
             Message::Node(link, message, _room) => self.take_from_node(now, link, message, out),
             Message::NodeDown(link, reason) => {
-                self.nodes.remove(&link);
                 core.handle_link_down(now, link, &reason, out);
+                // Behind its last acknowledgement, for which it waits when the hub stops.
+                out.push(Effect::Close(link, reason));
             }
             Message::ClientUp(client, wire) => drop(self.clients.insert(client, wire)),
             Message::Run(client, wish) => core.handle_run(now, client, wish, out),
