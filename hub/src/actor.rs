@@ -177,6 +177,7 @@ pub(crate) struct Actor {
     ring: Arc<Ring>,
     /// The last place of the log that is no longer held.
     gone: u64,
+    packer: Packer,
     trouble: Option<Trouble>,
     queue: mpsc::Receiver<Message>,
     started: Instant,
@@ -223,6 +224,7 @@ impl Actor {
             store,
             ring,
             gone,
+            packer: Packer::default(),
             trouble: None,
             queue,
             started: Instant::now(),
@@ -279,15 +281,15 @@ impl Actor {
             answers.extend(self.feed(now, message, &mut effects));
         }
         self.core.flush(&mut effects);
-        let (mut writes, mut packer, mut outward) = (Vec::new(), Packer::default(), Effects::new());
+        let (mut writes, mut outward) = (Vec::new(), Effects::new());
         for effect in effects {
             match effect {
                 Effect::Store(write) => writes.push(write),
-                Effect::Publish(record) => packer.push(record),
+                Effect::Publish(record) => self.packer.push(record),
                 other => outward.push(other),
             }
         }
-        let (segments, entries) = packer.finish();
+        let (segments, entries) = self.packer.finish();
         match self.write(Batch { writes, segments, now: now.unix }).await {
             Ok(()) => {
                 let grown = !entries.is_empty();
