@@ -27,7 +27,7 @@ fn reopen(dir: &Path, boot: &str, durability: Durability) -> (Store, Boot) {
 }
 
 async fn found(reader: &LogReader, after: u64) -> Vec<u64> {
-    let found = reader.after(LogId(7), after).await.unwrap();
+    let found = reader.after(after).await.unwrap();
     found.entries.iter().map(|entry| entry.cursor.n).collect()
 }
 
