@@ -178,6 +178,30 @@ mod tests {
         assert!(!reason("invalid string\nexpected `\"`").contains("did you mean"));
     }
 
+    #[cfg(feature = "hub")]
+    #[test]
+    fn what_the_log_keeps_is_said_in_units_and_a_number_alone_is_not_guessed_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secmon.toml");
+        let load = |text: &str| {
+            fs::write(&path, text).unwrap();
+            Config::load(Some(&path)).map(|config| config.log).map_err(|error| error.to_string())
+        };
+        let log = load("[log]\nsize = \"2GiB\"\nage = \"12h\"\ndurability = \"power\"\n").unwrap();
+        assert_eq!((log.size, log.age.as_secs()), (2 << 30, 12 * 60 * 60));
+        assert_eq!(log.durability, secmon_hub::Durability::Power);
+        assert_eq!(load("[log]\nage = \"1w\"\n").unwrap(), secmon_hub::LogSection::default());
+        for (wrong, said) in [
+            ("size = 256", "line 2, column 8"),
+            ("size = \"256MB\"", "\"64MiB\" or \"2GiB\""),
+            ("age = \"a week\"", "\"12h\" or \"7d\""),
+            ("durability = \"disk\"", "`process` or `power`"),
+        ] {
+            let error = load(&format!("[log]\n{wrong}\n")).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
     #[test]
     fn an_error_names_file_line_and_column() {
         let dir = tempfile::tempdir().unwrap();

@@ -177,6 +177,7 @@ pub(crate) struct Actor {
     ring: Arc<Ring>,
     /// The last place of the log that is no longer held.
     gone: u64,
+    packer: Packer,
     trouble: Option<Trouble>,
     queue: mpsc::Receiver<Message>,
     started: Instant,
@@ -223,6 +224,7 @@ impl Actor {
             store,
             ring,
             gone,
+            packer: Packer::default(),
             trouble: None,
             queue,
             started: Instant::now(),
@@ -279,15 +281,15 @@ impl Actor {
             answers.extend(self.feed(now, message, &mut effects));
         }
         self.core.flush(&mut effects);
-        let (mut writes, mut packer, mut outward) = (Vec::new(), Packer::default(), Effects::new());
+        let (mut writes, mut outward) = (Vec::new(), Effects::new());
         for effect in effects {
             match effect {
                 Effect::Store(write) => writes.push(write),
-                Effect::Publish(record) => packer.push(record),
+                Effect::Publish(record) => self.packer.push(record),
                 other => outward.push(other),
             }
         }
-        let (segments, entries) = packer.finish();
+        let (segments, entries) = self.packer.finish();
         match self.write(Batch { writes, segments, now: now.unix }).await {
             Ok(()) => {
                 let grown = !entries.is_empty();
@@ -380,8 +382,9 @@ impl Actor {
             Message::Records(link, records, _room) => core.handle_records(now, link, records, out),
             Message::Node(link, message, _room) => self.take_from_node(now, link, message, out),
             Message::NodeDown(link, reason) => {
-                self.nodes.remove(&link);
                 core.handle_link_down(now, link, &reason, out);
+                // Behind its last acknowledgement, for which it waits when the hub stops.
+                out.push(Effect::Close(link, reason));
             }
             Message::ClientUp(client, wire) => drop(self.clients.insert(client, wire)),
             Message::Run(client, wish) => core.handle_run(now, client, wish, out),

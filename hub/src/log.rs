@@ -63,7 +63,7 @@ impl Log {
                     None => continue,
                 },
                 Next::Store => {
-                    let found = self.reader.after(self.ring.log(), reading.at()).await?;
+                    let found = self.reader.after(reading.at()).await?;
                     let first = found.entries.first().map(|entry| entry.cursor.n);
                     portion.missing = reading.handle_found(ring, first, &self.holes);
                     portion.entries = found.entries;

@@ -41,9 +41,13 @@ pub(crate) struct Segment {
     pub(crate) records: Bytes,
 }
 
+/// The largest buffer that a packer keeps; one that had to be larger for a large record is given back.
+const KEPT: usize = 4 * TARGET;
+
 /// Encodes the records of a commit, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Packer {
+    /// Where the open segment grows; used again, so that a closed one has memory of exactly its size.
     list: BytesMut,
     open: Vec<(Head, Range<usize>)>,
     segments: Vec<Segment>,
@@ -81,14 +85,21 @@ impl Packer {
         }
     }
 
-    /// The segments for the store, and the entries for the ring.
-    pub(crate) fn finish(mut self) -> (Vec<Segment>, Vec<Arc<Entry>>) {
+    /// The segments for the store, and the entries for the ring, of all that was pushed since the last time.
+    pub(crate) fn finish(&mut self) -> (Vec<Segment>, Vec<Arc<Entry>>) {
         self.close();
-        (self.segments, self.entries)
+        (std::mem::take(&mut self.segments), std::mem::take(&mut self.entries))
     }
 
     fn close(&mut self) {
-        let records = self.list.split().freeze();
+        if self.open.is_empty() {
+            return;
+        }
+        let records = Bytes::copy_from_slice(&self.list);
+        self.list.clear();
+        if self.list.capacity() > KEPT {
+            self.list = BytesMut::new();
+        }
         let numbers = (self.open.first(), self.open.last());
         if let (Some((first, _)), Some((last, _))) = numbers {
             let (first, last) = (first.cursor.n, last.cursor.n);

@@ -94,13 +94,21 @@ pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Sh
         Introduction { papers, address: address.to_string(), hello, fresh: Epoch(rand::random()) };
     let wire = Wire { queue, kill: kill.clone() };
     shared.actor.send(Message::NodeUp(link, Box::new(introduction), wire)).await;
-    let ending = tokio::select! {
-        ending = read(&mut reader, link, shared) => ending,
-        ending = write(&mut writer, waiting, shared.heartbeat) => ending,
-        () = kill.cancelled() => Ending::Bad("it does not read what it is sent".to_owned()),
-        () = shared.stop.cancelled() => Ending::stopping(),
+    let mut writing = Box::pin(write(&mut writer, waiting, shared.heartbeat));
+    let ended = tokio::select! {
+        ending = read(&mut reader, link, shared) => Some(ending),
+        ending = &mut writing => Some(ending),
+        () = kill.cancelled() => Some(Ending::Bad("it does not read what it is sent".to_owned())),
+        () = shared.stop.cancelled() => None,
     };
+    let stopped = ended.is_none();
+    let ending = ended.unwrap_or_else(Ending::stopping);
     shared.actor.send(Message::NodeDown(link, ending.reason().to_owned())).await;
+    if stopped {
+        // What it sent is being written, and it gets the acknowledgement for it.
+        let _ = timeout(DRAIN, &mut writing).await;
+    }
+    drop(writing);
     wire::goodbye(&mut join(reader.into_inner(), writer)).await;
     ending
 }

@@ -36,7 +36,7 @@ pub(crate) struct Moment {
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
-    After(LogId, u64, Answer<Found>),
+    After(u64, Answer<Found>),
     Since(UnixNanos, Answer<Moment>),
 }
 
@@ -67,12 +67,12 @@ impl LogReader {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// A few records behind a place, under this id of the log.
+    /// A few records behind a place.
     ///
     /// # Errors
     /// The database refuses, or its thread has ended.
-    pub(crate) async fn after(&self, log: LogId, place: u64) -> Result<Found, StoreError> {
-        self.ask(|answer| Job::After(log, place, answer)).await
+    pub(crate) async fn after(&self, place: u64) -> Result<Found, StoreError> {
+        self.ask(|answer| Job::After(place, answer)).await
     }
 
     /// Where a time of the hub's clock lies.
@@ -110,8 +110,8 @@ impl Reader {
         while let Some(job) = queue.blocking_recv() {
             // Whoever no longer waits needs neither an answer nor the work for it.
             match job {
-                Job::After(log, place, answer) if !answer.is_closed() => {
-                    let found = read(&self.db, log, place);
+                Job::After(place, answer) if !answer.is_closed() => {
+                    let found = read(&self.db, place);
                     let _ = answer.send(found.map_err(|fault| fault.of(&self.path)));
                 }
                 Job::Since(time, answer) if !answer.is_closed() => {
@@ -124,7 +124,11 @@ impl Reader {
     }
 }
 
-fn read(db: &Connection, log: LogId, after: u64) -> Result<Found, Fault> {
+fn read(db: &Connection, after: u64) -> Result<Found, Fault> {
+    // All that is read here is of one moment, and the log's id with it.
+    let db = db.unchecked_transaction()?;
+    let log: i64 = db.prepare_cached("SELECT id FROM meta")?.query_row([], |row| row.get(0))?;
+    let log = LogId(log.cast_unsigned());
     // The row that may have the next record within it, else the first behind it.
     let next = (after + 1).cast_signed();
     let begin: Option<i64> = db

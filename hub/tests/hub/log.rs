@@ -160,6 +160,36 @@ async fn at_an_orderly_stop_a_subscriber_gets_all_that_was_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_has_sent_when_the_hub_stops_is_kept_and_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, papers, mut node) = with_a_node(config(dir.path())).await;
+    let mut client = hub.client().await;
+    let begin = subscribed(&mut client, From::Now, probes()).await;
+    let records: Vec<_> = (2..12).map(|seq| large(seq, 1 << 20)).collect();
+    node.records(&records).await;
+    // The hub has begun to read: of all that it took, the node hears.
+    client.event("auth.probe").await;
+    let stopping = tokio::spawn(hub.stop());
+    let mut acked = 0;
+    while let Some(message) = node.next().await {
+        if let HubToNode::Ack { seq } = message {
+            acked = seq.0;
+        }
+    }
+    stopping.await.unwrap();
+    let hub = start(dir.path()).await;
+    let node = hub.node_with(&papers, hello(1, acked + 1, 11)).await;
+    assert_eq!(node.welcome.resume, Resume::After(Seq(acked)), "neither more nor less than was acknowledged");
+    let mut client = hub.client().await;
+    subscribed(&mut client, From::Cursor(begin), probes()).await;
+    for n in begin.n + 1..begin.n + acked {
+        let Got::Record(record) = next(&mut client).await else { panic!("a gap at {n}") };
+        assert_eq!(record.cursor.n, n);
+    }
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_the_log_never_had_is_refused_with_a_way_out() {
     let dir = tempfile::tempdir().unwrap();
     let hub = start(dir.path()).await;

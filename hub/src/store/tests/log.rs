@@ -27,7 +27,7 @@ fn reopen(dir: &Path, boot: &str, durability: Durability) -> (Store, Boot) {
 }
 
 async fn found(reader: &LogReader, after: u64) -> Vec<u64> {
-    let found = reader.after(LogId(7), after).await.unwrap();
+    let found = reader.after(after).await.unwrap();
     found.entries.iter().map(|entry| entry.cursor.n).collect()
 }
 
@@ -119,6 +119,28 @@ fn what_is_refused_uses_no_number_and_can_be_written_again() {
     store.commit(&batch).unwrap_err();
     assert!(newest(&store) == 3 && store.load().unwrap().nodes.is_empty());
     store.db.execute_batch("DROP TRIGGER full").unwrap();
+    store.commit(&batch).unwrap();
+    assert_eq!((newest(&store), store.load().unwrap().nodes.len()), (5, 1));
+}
+
+#[test]
+fn a_full_disk_takes_nothing_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    append(&mut store, 1..=3);
+    let pages: i64 = store.db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    let limit = |store: &Store, pages: i64| {
+        store.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+    };
+    limit(&store, pages);
+    let segments = packed((4..=5).map(|n| record(n, 100 << 10))).0;
+    let batch = Batch { writes: vec![Write::Node(Box::new(node()))], segments, now: UnixNanos(1) };
+    for _ in 0..3 {
+        let said = store.commit(&batch).unwrap_err().to_string();
+        assert!(said.contains("full"), "{said}");
+        assert!(newest(&store) == 3 && store.load().unwrap().nodes.is_empty());
+    }
+    limit(&store, 1 << 20);
     store.commit(&batch).unwrap();
     assert_eq!((newest(&store), store.load().unwrap().nodes.len()), (5, 1));
 }
