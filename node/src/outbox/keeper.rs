@@ -292,3 +292,20 @@ impl Fallback {
         Ok(wanted.iter().filter_map(|place| found.remove(place)).collect())
     }
 }
+
+#[cfg(test)]
+impl Keeper {
+    /// The database may have no more pages than it has, or `pages` where that is more.
+    pub(super) fn limit_pages(&mut self, pages: u32) {
+        if let On::Disk(disk) = &self.on {
+            disk.limit_pages(pages);
+        }
+    }
+
+    /// All that lies in the log goes into the file itself.
+    pub(super) fn checkpoint(&mut self) {
+        if let On::Disk(disk) = &self.on {
+            disk.checkpoint();
+        }
+    }
+}
