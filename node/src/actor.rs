@@ -305,3 +305,33 @@ impl Owner {
         }
     }
 }
+
+/// A handle whose other end a test plays.
+#[cfg(test)]
+pub(crate) fn fake() -> (Core, Fake) {
+    let (requests, incoming) = mpsc::channel(REQUESTS);
+    let (head, seen) = watch::channel(Head { epoch: Epoch(1), newest: Seq(0), held: 0, complete: false });
+    let said = watch::Sender::new(Said::default());
+    (Core { requests, head: seen, said, end: CancellationToken::new() }, Fake { incoming, head })
+}
+
+/// See [`fake`].
+#[cfg(test)]
+pub(crate) struct Fake {
+    incoming: mpsc::Receiver<Request>,
+    head: watch::Sender<Head>,
+}
+
+#[cfg(test)]
+impl Fake {
+    /// Answers what a Hello needs.
+    pub(crate) async fn open(&mut self, epoch: Epoch) {
+        let Some(Request::Opening(reply)) = self.incoming.recv().await else { return };
+        let _ = reply.send(Opening { epoch, oldest: Seq(1), newest: Seq(0) });
+    }
+
+    /// Begins another epoch.
+    pub(crate) fn turn_to(&self, epoch: Epoch) {
+        self.head.send_modify(|head| head.epoch = epoch);
+    }
+}
