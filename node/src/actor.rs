@@ -335,3 +335,53 @@ impl Fake {
         self.head.send_modify(|head| head.epoch = epoch);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secmon_protocol::{
+        auth::{AuthAction, AuthEvent},
+        facet::Facet,
+    };
+
+    use super::*;
+    use crate::core::{Limits, Start};
+
+    fn old_event() -> Observation {
+        Observation::Auth(Box::new(AuthEvent::new(UnixNanos(1), "sshd", None, AuthAction::Failed, "x")))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_lines_wait_for_the_limit_and_keep_nothing_else_waiting() {
+        let (see, state) = mpsc::channel(64);
+        let (read, auth) = mpsc::channel(8);
+        let clock = Clock::new(|| UnixNanos(1_000));
+        let limits = Limits { events_per_second: 1, events_burst: Some(1) };
+        let start = Start { fresh: Epoch(1), boot: None, capacity: 1 << 20, limits, now: clock.now() };
+        let stop = CancellationToken::new();
+        let (core, task) = core(Keeper::in_memory(start), Observed { state, auth }, clock, stop.clone());
+        let task = tokio::spawn(task);
+        let began = Instant::now();
+        let reader = tokio::spawn(async move {
+            for _ in 0..30 {
+                read.send(old_event()).await.unwrap();
+            }
+        });
+        for _ in 0..30 {
+            see.send(Observation::WgPeers(Facet::NotMonitored)).await.unwrap();
+        }
+        see.send(Observation::Sessions(Facet::NotMonitored)).await.unwrap();
+        see.send(Observation::AuthLog(Facet::NotMonitored)).await.unwrap();
+        let mut head = core.head();
+        // The snapshot, long before the lines.
+        head.wait_for(|head| head.newest > Seq(0)).await.unwrap();
+        while see.capacity() < 64 {
+            tokio::task::yield_now().await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        reader.await.unwrap();
+        head.wait_for(|head| head.newest == Seq(31)).await.unwrap();
+        assert!(began.elapsed() > Duration::from_secs(20), "{:?}", began.elapsed());
+        stop.cancel();
+        task.await.unwrap();
+    }
+}
