@@ -5,13 +5,14 @@ use std::{
     fs::{self, OpenOptions},
     io::Write as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use secmon_testkit::{
     json::{number, text},
     need::Need::Namespaces,
     product::{Hub, Lab, Node, NodeSetup, Place, Watch, arg},
-    realm::Realm,
+    realm::{Realm, innermost},
     require, utmp,
     wait::eventually,
 };
@@ -142,8 +143,13 @@ fn a_full_disk_stops_nothing_and_is_said() {
         output.err().contains("going on in memory").then_some(())
     });
     fail(&log, "last");
+    // Until somebody watches it must not deliver.
+    let pid = innermost(node.process().pid()).to_string();
+    let signal = |which: &str| assert!(Command::new("kill").args([which, &pid]).status().unwrap().success());
+    signal("-STOP");
     hub.start_again();
     let mut watch = hub.watch(&[]);
+    signal("-CONT");
     watch.find_user("auth.failed", "last");
     assert_eq!(users(&watch, "auth.failed").len(), sent + 1, "each of them, from disk and from memory");
     assert!(node.process().is_running());
