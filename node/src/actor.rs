@@ -305,3 +305,83 @@ impl Owner {
         }
     }
 }
+
+/// A handle whose other end a test plays.
+#[cfg(test)]
+pub(crate) fn fake() -> (Core, Fake) {
+    let (requests, incoming) = mpsc::channel(REQUESTS);
+    let (head, seen) = watch::channel(Head { epoch: Epoch(1), newest: Seq(0), held: 0, complete: false });
+    let said = watch::Sender::new(Said::default());
+    (Core { requests, head: seen, said, end: CancellationToken::new() }, Fake { incoming, head })
+}
+
+/// See [`fake`].
+#[cfg(test)]
+pub(crate) struct Fake {
+    incoming: mpsc::Receiver<Request>,
+    head: watch::Sender<Head>,
+}
+
+#[cfg(test)]
+impl Fake {
+    /// Answers what a Hello needs.
+    pub(crate) async fn open(&mut self, epoch: Epoch) {
+        let Some(Request::Opening(reply)) = self.incoming.recv().await else { return };
+        let _ = reply.send(Opening { epoch, oldest: Seq(1), newest: Seq(0) });
+    }
+
+    /// Begins another epoch.
+    pub(crate) fn turn_to(&self, epoch: Epoch) {
+        self.head.send_modify(|head| head.epoch = epoch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secmon_protocol::{
+        auth::{AuthAction, AuthEvent},
+        facet::Facet,
+    };
+
+    use super::*;
+    use crate::core::{Limits, Start};
+
+    fn old_event() -> Observation {
+        Observation::Auth(Box::new(AuthEvent::new(UnixNanos(1), "sshd", None, AuthAction::Failed, "x")))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_lines_wait_for_the_limit_and_keep_nothing_else_waiting() {
+        let (see, state) = mpsc::channel(64);
+        let (read, auth) = mpsc::channel(8);
+        let clock = Clock::new(|| UnixNanos(1_000));
+        let limits = Limits { events_per_second: 1, events_burst: Some(1) };
+        let start = Start { fresh: Epoch(1), boot: None, capacity: 1 << 20, limits, now: clock.now() };
+        let stop = CancellationToken::new();
+        let (core, task) = core(Keeper::in_memory(start), Observed { state, auth }, clock, stop.clone());
+        let task = tokio::spawn(task);
+        let began = Instant::now();
+        let reader = tokio::spawn(async move {
+            for _ in 0..30 {
+                read.send(old_event()).await.unwrap();
+            }
+        });
+        for _ in 0..30 {
+            see.send(Observation::WgPeers(Facet::NotMonitored)).await.unwrap();
+        }
+        see.send(Observation::Sessions(Facet::NotMonitored)).await.unwrap();
+        see.send(Observation::AuthLog(Facet::NotMonitored)).await.unwrap();
+        let mut head = core.head();
+        // The snapshot, long before the lines.
+        head.wait_for(|head| head.newest > Seq(0)).await.unwrap();
+        while see.capacity() < 64 {
+            tokio::task::yield_now().await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        reader.await.unwrap();
+        head.wait_for(|head| head.newest == Seq(31)).await.unwrap();
+        assert!(began.elapsed() > Duration::from_secs(20), "{:?}", began.elapsed());
+        stop.cancel();
+        task.await.unwrap();
+    }
+}

@@ -111,13 +111,13 @@ impl StateDir {
                 .map_err(error("chmod", &key_path))?;
         }
         let lock_path = path.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(error("open", &lock_path))?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        let lock = match lock {
+            // A disk that was mounted read-only after a fault is no reason to stop watching.
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&lock_path),
+            other => other,
+        };
+        let lock = lock.map_err(error("open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(IdentityError::Locked { path: path.to_owned() }),

@@ -239,12 +239,13 @@ fn core_on_a_thread(
 /// When the node is stopped: waits until the hub has what is held, for a while, and then ends the link.
 async fn drain(core: &Core, cancel: &CancellationToken) {
     cancel.cancelled().await;
-    match timeout(DRAIN, core.drained()).await {
-        Ok(_) => {}
-        Err(_) => tracing::warn!(
-            records = core.head().borrow().held,
+    let in_time = timeout(DRAIN, core.drained()).await.is_ok();
+    let records = core.head().borrow().held;
+    if !in_time && records > 0 {
+        tracing::warn!(
+            records,
             "the hub did not acknowledge all in time; the rest is sent after the next start"
-        ),
+        );
     }
     core.end();
 }

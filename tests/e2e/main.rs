@@ -10,6 +10,7 @@ mod kernel_wireguard;
 mod login;
 mod mistakes;
 mod network;
+mod outbox;
 mod parse;
 mod parse_logins;
 mod restart;

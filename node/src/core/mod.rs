@@ -256,10 +256,11 @@ impl NodeCore {
 
     /// Makes what is seen what was reported, and gives the difference.
     fn report(&mut self) -> Vec<state::Op> {
-        let view = self.view();
-        let ops = state::diff(&self.reported, &view);
+        // Most of what is seen is what was seen before, and copies of it would cost more than the comparison.
+        let view = (!self.settled()).then(|| self.view());
+        let ops = state::diff(&self.reported, view.as_ref().unwrap_or(&self.seen));
         if !ops.is_empty() {
-            self.reported = view;
+            self.reported = view.unwrap_or_else(|| self.seen.clone());
             self.writes.push(Write::State(ops.clone()));
         }
         ops

@@ -229,3 +229,88 @@ async fn a_message_out_of_place_ends_the_connection() {
     hub.welcome(Resume::Oldest).await;
     assert!(matches!(end.await.unwrap(), LinkError::Protocol(_)));
 }
+
+/// What a disk that hangs does to the core: it stops within what it does, at the next look at the clock.
+static HANG: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn hanging_clock() -> UnixNanos {
+    drop(HANG.lock());
+    now()
+}
+
+#[tokio::test]
+async fn a_core_that_hangs_on_its_disk_stops_neither_heartbeats_nor_acknowledgements() {
+    let (observations, auth) = mpsc::channel(16);
+    let (_, state) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let clock = actor::Clock::new(hanging_clock);
+    let (fresh, boot, capacity) = (Epoch(1), None, 64 << 20);
+    let keeper =
+        Keeper::in_memory(Start { fresh, boot, capacity, limits: Limits::default(), now: clock.now() });
+    let (core, task) = actor::core(keeper, actor::Observed { state, auth }, clock, stop.clone());
+    // As the node has it: a thread of its own.
+    let thread = std::thread::spawn(|| {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(task);
+    });
+    let scene = Scene { core, observations, _stop: stop.drop_guard() };
+    let (mut hub, _end) = scene.connect();
+    hub.greet(Resume::Oldest).await;
+    scene.happen("a").await;
+    assert_eq!(hub.seqs().await, [1]);
+
+    let hanging = HANG.lock().unwrap();
+    scene.happen("b").await;
+    // More than any queue between the two holds.
+    for _ in 0..100 {
+        hub.ping().await;
+        hub.say(HubToNode::Ack { seq: Seq(1) }).await;
+        hub.say(HubToNode::Resync).await;
+    }
+    drop(hanging);
+    let mut last = 0;
+    while last < 2 {
+        last = *hub.seqs().await.last().unwrap();
+    }
+    drop(scene);
+    tokio::task::spawn_blocking(|| thread.join()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_stops_waits_for_the_hub_to_have_everything_and_for_no_hub_that_is_away() {
+    let scene = Scene::new();
+    let (mut hub, _end) = scene.connect();
+    hub.greet(Resume::Oldest).await;
+    scene.happen("a").await;
+    let Scene { core, observations, _stop } = scene;
+    drop(observations);
+    assert_eq!(hub.seqs().await, [1]);
+    let drained = tokio::spawn({
+        let core = core.clone();
+        async move { core.drained().await }
+    });
+    // It still answers, and does not end.
+    hub.ping().await;
+    assert!(!drained.is_finished());
+    hub.say(HubToNode::Ack { seq: Seq(1) }).await;
+    assert!(drained.await.unwrap());
+
+    let scene = Scene::new();
+    scene.happen("a").await;
+    scene.core.head().wait_for(|head| head.newest == Seq(1)).await.unwrap();
+    let Scene { core, observations, _stop } = scene;
+    drop(observations);
+    assert!(!core.drained().await, "nobody is there to take it");
+}
+
+#[tokio::test]
+async fn a_new_epoch_ends_the_connection_that_was_opened_for_the_old_one() {
+    let (core, mut fake) = actor::fake();
+    let scene =
+        Scene { core, observations: mpsc::channel(1).0, _stop: CancellationToken::new().drop_guard() };
+    let (mut hub, end) = scene.connect();
+    fake.open(Epoch(1)).await;
+    hub.greet(Resume::Oldest).await;
+    hub.ping().await;
+    fake.turn_to(Epoch(2));
+    assert!(matches!(end.await.unwrap(), LinkError::Renumbered));
+}

@@ -287,3 +287,16 @@ fn change(db: &Transaction<'_>, op: &Op) -> rusqlite::Result<()> {
     }
     .map(drop)
 }
+
+#[cfg(test)]
+impl Disk {
+    pub(super) fn limit_pages(&self, pages: u32) {
+        self.db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+    }
+
+    /// And forgets what it has in memory.
+    pub(super) fn checkpoint(&self) {
+        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        self.db.execute_batch("PRAGMA shrink_memory").unwrap();
+    }
+}

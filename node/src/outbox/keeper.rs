@@ -33,7 +33,7 @@ pub struct Keeper {
 #[derive(Debug)]
 enum On {
     Disk(Disk),
-    Memory(Fallback),
+    Memory(Box<Fallback>),
 }
 
 /// While the disk cannot be written.
@@ -86,7 +86,7 @@ impl Keeper {
     pub fn in_memory(start: Start) -> Self {
         let capacity = start.capacity;
         let core = NodeCore::start(Loaded::default(), start);
-        Self { core, on: On::Memory(Fallback::default()), path: None, capacity }
+        Self { core, on: On::Memory(Box::default()), path: None, capacity }
     }
 
     /// A core that goes on from the database at `path`. One that is damaged is set aside; one that cannot be
@@ -112,7 +112,7 @@ impl Keeper {
                 let core =
                     NodeCore::start(Loaded::default(), Start { capacity: IN_MEMORY.min(capacity), ..start });
                 let fallback = Fallback { retry: Some(retry_after(now)), ..Fallback::default() };
-                let mut keeper = Self { core, on: On::Memory(fallback), path, capacity };
+                let mut keeper = Self { core, on: On::Memory(Box::new(fallback)), path, capacity };
                 keeper.say(&error);
                 keeper.commit(now);
                 Ok(keeper)
@@ -177,7 +177,7 @@ impl Keeper {
 
     /// Goes over to memory with what could not be written.
     fn failed(&mut self, error: &ShelfError, writes: &[Write], now: Now) {
-        let before = std::mem::replace(&mut self.on, On::Memory(Fallback::default()));
+        let before = std::mem::replace(&mut self.on, On::Memory(Box::default()));
         let On::Memory(fallback) = &mut self.on else { return };
         fallback.take(writes);
         fallback.retry = Some(retry_after(now));
@@ -234,7 +234,7 @@ impl Keeper {
     /// Does what is due.
     pub fn tick(&mut self, now: Now) {
         self.core.tick(now);
-        if matches!(&self.on, On::Memory(Fallback { retry: Some(at), .. }) if *at <= now.mono) {
+        if matches!(&self.on, On::Memory(fallback) if fallback.retry.is_some_and(|at| at <= now.mono)) {
             self.go_back(now);
         }
     }
@@ -290,5 +290,22 @@ impl Fallback {
         }
         put(memory);
         Ok(wanted.iter().filter_map(|place| found.remove(place)).collect())
+    }
+}
+
+#[cfg(test)]
+impl Keeper {
+    /// The database may have no more pages than it has, or `pages` where that is more.
+    pub(super) fn limit_pages(&mut self, pages: u32) {
+        if let On::Disk(disk) = &self.on {
+            disk.limit_pages(pages);
+        }
+    }
+
+    /// All that lies in the log goes into the file itself.
+    pub(super) fn checkpoint(&mut self) {
+        if let On::Disk(disk) = &self.on {
+            disk.checkpoint();
+        }
     }
 }
