@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::{
     Sources,
-    file::Files,
+    file::{Files, LogPlace},
     journal::{Journal, Position},
     marks::Marks,
-    no_inotify,
+    no_inotify, starts,
     report::{Closed, Report},
 };
 
@@ -37,10 +37,12 @@ struct Auto<'a> {
 
 /// Reads whatever works, for ever.
 pub(super) async fn whatever_works(sources: &Sources, report: &mut Report) -> Result<Infallible, Closed> {
+    let mut journal = sources.journal.clone();
+    journal.resume(report);
     let mut auto = Auto {
         sources,
-        journal: sources.journal.clone(),
-        marks: Marks::new(&sources.files),
+        journal,
+        marks: Marks::new(&sources.files, starts(&sources.files, report)),
         was_journald: false,
         pause: 0,
     };
@@ -68,7 +70,7 @@ impl Auto<'_> {
                 return Ok(());
             }
         };
-        let unmarked = starts.iter().all(Option::is_none);
+        let unmarked = !starts.iter().any(LogPlace::is_there);
         let forgotten = report.forgotten();
         let mut looked = Timestamp::now();
         let mut look = Instant::now() + recheck;
@@ -82,7 +84,7 @@ impl Auto<'_> {
                             "the auth log is read from {source} from now on, which was not there before; what was \
                              logged since journald went away may be missing"
                         );
-                        report.missed(reason).await?;
+                        report.missed(reason);
                     }
                     report.ready(&source).await?;
                 }
@@ -99,16 +101,24 @@ impl Auto<'_> {
                 break;
             }
             looked = Timestamp::now();
+            if report.forgotten() > forgotten {
+                self.begin_since(looked);
+                self.journal.keep(report);
+            }
         }
         // What is written into a file from now on is in journald as well.
         files.read(report).await?;
         self.marks.set(files.positions());
         if report.forgotten() > forgotten {
             // Too much has been read from the files to be known again.
-            let since = looked.checked_sub(OVERLAP).unwrap_or(looked);
-            self.journal.begin(Position::Since(since));
+            self.begin_since(looked);
         }
         Ok(())
+    }
+
+    fn begin_since(&mut self, looked: Timestamp) {
+        let since = looked.checked_sub(OVERLAP).unwrap_or(looked);
+        self.journal.begin(Position::Since(since.into()));
     }
 }
 

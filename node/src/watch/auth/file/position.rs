@@ -7,8 +7,11 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
-    sync::Arc,
 };
+
+use bytes::Bytes;
+use secmon_protocol::codec::Value;
+use serde::{Deserialize, Serialize};
 
 /// How many of a file's first bytes tell it from another: two or three lines, with their stamps.
 const FIRST: usize = 256;
@@ -16,7 +19,7 @@ const FIRST: usize = 256;
 const BACK: u64 = 64 << 10;
 
 /// Device and inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct FileId {
     device: u64,
     inode: u64,
@@ -34,13 +37,13 @@ pub(super) fn modified(meta: &Metadata) -> i128 {
 }
 
 /// A place in a file, at the start of a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FilePosition {
     pub(super) id: FileId,
     /// Bytes before it.
     pub(super) offset: u64,
     /// The file's first bytes, at most [`FIRST`] and none behind the place; none when they could not be read.
-    pub(super) first: Arc<[u8]>,
+    pub(super) first: Bytes,
     /// When the file was written last, at the time.
     pub(super) modified: i128,
 }
@@ -52,7 +55,7 @@ impl FilePosition {
         let unread = Self {
             id: FileId::from(&meta),
             offset: meta.len(),
-            first: Arc::default(),
+            first: Bytes::new(),
             modified: modified(&meta),
         };
         // Who may not read it now may do so later, and what was there before is old then.
@@ -77,6 +80,44 @@ impl FilePosition {
     }
 }
 
+/// How far a log has been read: which files it is and was, and how far each of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct LogPlace {
+    /// Oldest first; the last is the one that stood at the path last. None when the log has never been there.
+    pub(super) files: Vec<Chained>,
+    /// The rotated files that there were when the last file was opened, as they were then, newest first: identity, and
+    /// when they were written last.
+    pub(super) older: Vec<(FileId, i128)>,
+}
+
+impl Value for LogPlace {}
+
+/// One file of a log, that is read or was lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Chained {
+    pub(super) at: FilePosition,
+    /// It has been read to its end, and there is a newer one.
+    pub(super) left: bool,
+    /// It is what was saved of a log before that was truncated.
+    pub(super) copy: bool,
+}
+
+impl LogPlace {
+    /// The end of the log at `path` now; nothing of one that is not there yet will be left out.
+    pub(crate) fn end_of(path: &Path) -> Self {
+        let older = super::rotation::beside(path).iter().map(|file| (file.id, file.modified)).collect();
+        match FilePosition::end_of(path) {
+            Some(at) => Self { files: vec![Chained { at, left: false, copy: false }], older },
+            None => Self { files: Vec::new(), older },
+        }
+    }
+
+    /// Whether there was a log.
+    pub(crate) fn is_there(&self) -> bool {
+        !self.files.is_empty()
+    }
+}
+
 /// Opens a log for reading, and nothing that is no regular file.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     // Not to block on a FIFO that somebody put there.
@@ -88,7 +129,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The first bytes of a file that has been read up to `offset`.
-pub(super) fn first_bytes(file: &File, offset: u64) -> io::Result<Arc<[u8]>> {
+pub(super) fn first_bytes(file: &File, offset: u64) -> io::Result<Bytes> {
     let mut first = vec![0; FIRST.min(usize::try_from(offset).unwrap_or(FIRST))];
     file.read_exact_at(&mut first, 0)?;
     Ok(first.into())

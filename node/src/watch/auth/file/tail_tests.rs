@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{
     opened::CHUNK,
-    position::{FileId, FilePosition},
+    position::{FileId, LogPlace},
     tail::Tail,
 };
 
@@ -60,6 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Edit),
         2 => Just(Step::Compress),
         5 => Just(Step::Read),
+        2 => Just(Step::Restart),
     ]
 }
 
@@ -214,7 +215,7 @@ struct Reader {
 
 impl Reader {
     fn new(log: &Path) -> Self {
-        let tail = Tail::new(log, FilePosition::end_of(log));
+        let tail = Tail::new(log, LogPlace::end_of(log));
         let mut reader =
             Self { tail, inotify: Inotify::init().unwrap(), lines: Vec::new(), losses: Vec::new() };
         reader.tail.refresh(&mut reader.inotify.watches());
@@ -224,7 +225,7 @@ impl Reader {
     fn read(&mut self) {
         let mut buffer = vec![0; CHUNK];
         self.tail.refresh(&mut self.inotify.watches());
-        while self.tail.read(&mut buffer, &mut self.inotify.watches(), |line, _| {
+        while self.tail.read(&mut buffer, &mut self.inotify.watches(), |line| {
             self.lines.push(String::from_utf8_lossy(line).into_owned());
         }) {}
         self.losses.extend(self.tail.losses());
@@ -232,11 +233,13 @@ impl Reader {
 
     fn has_begun(&self, log: &Path) -> bool {
         let at_path = fs::metadata(log).ok().map(|meta| FileId::from(&meta));
-        self.tail.position().is_some_and(|position| position.offset > 0 && Some(position.id) == at_path)
+        let place = self.tail.place();
+        let reading = place.files.iter().find(|file| !file.left).map(|file| &file.at);
+        reading.is_some_and(|at| at.offset > 0 && Some(at.id) == at_path)
     }
 
     fn restart(&mut self) {
-        self.tail = Tail::new(self.tail.path(), self.tail.position());
+        self.tail = Tail::new(self.tail.path(), self.tail.place());
     }
 }
 
