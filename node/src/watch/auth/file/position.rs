@@ -7,6 +7,7 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
+    time::UNIX_EPOCH,
 };
 
 use bytes::Bytes;
@@ -18,16 +19,20 @@ const FIRST: usize = 256;
 /// How far back the start of a line is looked for; longer than any line of a syslog daemon.
 const BACK: u64 = 64 << 10;
 
-/// Device and inode.
+/// Device and inode; and when it was made, where the file system says so, for an inode is used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct FileId {
     device: u64,
     inode: u64,
+    /// Nanoseconds since 1970, or 0.
+    made: i128,
 }
 
 impl From<&Metadata> for FileId {
     fn from(meta: &Metadata) -> Self {
-        Self { device: meta.dev(), inode: meta.ino() }
+        let made = meta.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let made = made.and_then(|since| i128::try_from(since.as_nanos()).ok()).unwrap_or_default();
+        Self { device: meta.dev(), inode: meta.ino(), made }
     }
 }
 

@@ -155,7 +155,8 @@ impl Tail {
                     self.take_up_between(0, i128::MIN..=i128::MAX, id, &beside, watches);
                 }
                 Some(last) => {
-                    for chained in before {
+                    // What was empty has nothing to be known by but an inode, which is used again.
+                    for chained in before.into_iter().filter(|file| file.at.has_face() || !file.left) {
                         self.find_again(&chained, id, &beside, watches);
                     }
                     offset = self.find_last(&last, &new, &beside, watches)?;
