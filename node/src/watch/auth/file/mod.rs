@@ -1,10 +1,7 @@
 //! The auth log in files, as rsyslog and others write them: followed by inotify through rotation,
-//! truncation and absence. `tail` is one log, `opened` one file of it, `rotation` finds the files that it
-//! was before, `position` says how far it has been read.
+//! truncation and absence. `tail` is one log, `opened` one file of it.
 
 mod opened;
-mod position;
-mod rotation;
 mod tail;
 #[cfg(test)]
 mod tail_tests;
@@ -22,7 +19,7 @@ use inotify::{EventStream, Inotify, WatchMask};
 use jiff::{Timestamp, tz::TimeZone};
 use secmon_protocol::facet::Unavailable;
 
-pub(super) use self::position::LogPlace;
+pub(in crate::watch) use crate::watch::log_file::position::LogPlace;
 use self::{opened::CHUNK, tail::Tail};
 use super::{
     parse::{Context, Parsed, parse_line},

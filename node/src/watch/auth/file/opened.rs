@@ -16,10 +16,8 @@ use bytes::Bytes;
 use inotify::{WatchDescriptor, WatchMask, Watches};
 use secmon_protocol::limits;
 
-use super::{
-    super::lines::Lines,
-    position::{self, FileId, FilePosition},
-};
+use super::super::lines::Lines;
+use crate::watch::log_file::position::{self, FileId, FilePosition};
 
 /// Bytes read in one go, before others have their turn.
 pub(super) const CHUNK: usize = 64 << 10;

@@ -16,8 +16,8 @@ use std::{
 
 use inotify::Watches;
 
-use super::{
-    opened::{Got, Opened, Role},
+use super::opened::{Got, Opened, Role};
+use crate::watch::log_file::{
     position::{self, Chained, FileId, FilePosition, LogPlace},
     rotation::{self, Rotated},
 };

@@ -13,11 +13,8 @@ use inotify::Inotify;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{
-    opened::CHUNK,
-    position::{FileId, LogPlace},
-    tail::Tail,
-};
+use super::{opened::CHUNK, tail::Tail};
+use crate::watch::log_file::position::{FileId, LogPlace};
 
 /// How many rotated files are kept: more than there are rotations in a sequence.
 const KEPT: usize = 40;

@@ -37,20 +37,20 @@ impl From<&Metadata> for FileId {
 }
 
 /// When a file was written last, in nanoseconds since 1970, as its file system counts.
-pub(super) fn modified(meta: &Metadata) -> i128 {
+pub(in crate::watch) fn modified(meta: &Metadata) -> i128 {
     i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
 }
 
 /// A place in a file, at the start of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FilePosition {
-    pub(super) id: FileId,
+    pub(in crate::watch) id: FileId,
     /// Bytes before it.
-    pub(super) offset: u64,
+    pub(in crate::watch) offset: u64,
     /// The file's first bytes, at most [`FIRST`] and none behind the place; none when they could not be read.
-    pub(super) first: Bytes,
+    pub(in crate::watch) first: Bytes,
     /// When the file was written last, at the time.
-    pub(super) modified: i128,
+    pub(in crate::watch) modified: i128,
 }
 
 impl FilePosition {
@@ -75,12 +75,12 @@ impl FilePosition {
     }
 
     /// Whether this file, or a copy of it that was read no further, has the place in it.
-    pub(super) fn is_in(&self, file: &File) -> bool {
+    pub(in crate::watch) fn is_in(&self, file: &File) -> bool {
         file.metadata().is_ok_and(|meta| meta.len() >= self.offset) && starts_with(file, &self.first)
     }
 
     /// Whether so much of the first bytes is known that a copy can be told by them: a line at the least.
-    pub(super) fn has_face(&self) -> bool {
+    pub(in crate::watch) fn has_face(&self) -> bool {
         self.offset > 0 && !self.first.is_empty()
     }
 }
@@ -89,22 +89,22 @@ impl FilePosition {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct LogPlace {
     /// Oldest first; the last is the one that stood at the path last. None when the log has never been there.
-    pub(super) files: Vec<Chained>,
+    pub(in crate::watch) files: Vec<Chained>,
     /// The rotated files that there were when the last file was opened, as they were then, newest first: identity, and
     /// when they were written last.
-    pub(super) older: Vec<(FileId, i128)>,
+    pub(in crate::watch) older: Vec<(FileId, i128)>,
 }
 
 impl Value for LogPlace {}
 
 /// One file of a log, that is read or was lately.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Chained {
-    pub(super) at: FilePosition,
+pub(in crate::watch) struct Chained {
+    pub(in crate::watch) at: FilePosition,
     /// It has been read to its end, and there is a newer one.
-    pub(super) left: bool,
+    pub(in crate::watch) left: bool,
     /// It is what was saved of a log before that was truncated.
-    pub(super) copy: bool,
+    pub(in crate::watch) copy: bool,
 }
 
 impl LogPlace {
@@ -124,7 +124,7 @@ impl LogPlace {
 }
 
 /// Opens a log for reading, and nothing that is no regular file.
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(in crate::watch) fn open(path: &Path) -> io::Result<File> {
     // Not to block on a FIFO that somebody put there.
     let file = OpenOptions::new().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path)?;
     match file.metadata()?.is_file() {
@@ -134,19 +134,19 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The first bytes of a file that has been read up to `offset`.
-pub(super) fn first_bytes(file: &File, offset: u64) -> io::Result<Bytes> {
+pub(in crate::watch) fn first_bytes(file: &File, offset: u64) -> io::Result<Bytes> {
     let mut first = vec![0; FIRST.min(usize::try_from(offset).unwrap_or(FIRST))];
     file.read_exact_at(&mut first, 0)?;
     Ok(first.into())
 }
 
 /// Whether more of the first bytes can be known of a file that has been read up to `offset`.
-pub(super) fn wants_more(first: &[u8], offset: u64) -> bool {
+pub(in crate::watch) fn wants_more(first: &[u8], offset: u64) -> bool {
     first.len() < FIRST && (first.len() as u64) < offset
 }
 
 /// Whether a file begins with these bytes.
-pub(super) fn starts_with(file: &File, first: &[u8]) -> bool {
+pub(in crate::watch) fn starts_with(file: &File, first: &[u8]) -> bool {
     let mut there = [0; FIRST];
     let there = &mut there[..first.len().min(FIRST)];
     file.read_exact_at(there, 0).is_ok() && there == first
@@ -154,7 +154,7 @@ pub(super) fn starts_with(file: &File, first: &[u8]) -> bool {
 
 /// The start of the line that `offset` is in: what is read from the middle of a line on may say anything,
 /// for the middle is often what a stranger chose.
-pub(super) fn line_start(file: &File, offset: u64) -> io::Result<u64> {
+pub(in crate::watch) fn line_start(file: &File, offset: u64) -> io::Result<u64> {
     let back = offset.min(BACK);
     let mut before = vec![0; usize::try_from(back).unwrap_or_default()];
     file.read_exact_at(&mut before, offset - back)?;
