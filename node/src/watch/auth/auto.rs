@@ -15,8 +15,9 @@ use super::{
     file::{Files, LogPlace},
     journal::{Journal, Position},
     marks::Marks,
-    no_inotify, starts,
+    no_inotify,
     report::{Closed, Report},
+    starts,
 };
 
 /// A journalctl that ends at once is tried again ever more rarely, up to this many looks apart.

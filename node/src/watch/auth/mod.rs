@@ -158,7 +158,10 @@ async fn only_files(sources: &Sources, report: &mut Report) -> Result<Infallible
 
 /// Where the files are read from: where the last process was, and the end of those that it did not read.
 fn starts(files: &[PathBuf], report: &mut Report) -> Positions {
-    files.iter().map(|path| report.kept(&place_name(path)).unwrap_or_else(|| LogPlace::end_of(path))).collect()
+    files
+        .iter()
+        .map(|path| report.kept(&place_name(path)).unwrap_or_else(|| LogPlace::end_of(path)))
+        .collect()
 }
 
 fn no_inotify(error: &std::io::Error) -> Unavailable {

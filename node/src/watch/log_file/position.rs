@@ -74,6 +74,23 @@ impl FilePosition {
         Ok(Self { id: FileId::from(&meta), offset, first, modified: modified(&meta) })
     }
 
+    /// The place behind the first `offset` bytes of `file`.
+    pub(in crate::watch) fn of(file: &File, offset: u64) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        Ok(Self {
+            id: FileId::from(&meta),
+            offset,
+            first: first_bytes(file, offset)?,
+            modified: modified(&meta),
+        })
+    }
+
+    /// Whether `file` is the one that the place is in, under whatever name.
+    pub(in crate::watch) fn goes_on_in(&self, file: &File) -> bool {
+        let same = || file.metadata().is_ok_and(|meta| FileId::from(&meta) == self.id);
+        self.is_in(file) && (self.has_face() || same())
+    }
+
     /// Whether this file, or a copy of it that was read no further, has the place in it.
     pub(in crate::watch) fn is_in(&self, file: &File) -> bool {
         file.metadata().is_ok_and(|meta| meta.len() >= self.offset) && starts_with(file, &self.first)

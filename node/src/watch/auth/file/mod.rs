@@ -19,13 +19,13 @@ use inotify::{EventStream, Inotify, WatchMask};
 use jiff::{Timestamp, tz::TimeZone};
 use secmon_protocol::facet::Unavailable;
 
-pub(in crate::watch) use crate::watch::log_file::position::LogPlace;
 use self::{opened::CHUNK, tail::Tail};
 use super::{
     parse::{Context, Parsed, parse_line},
     report::{Closed, Report},
     twins::SourceId,
 };
+pub(in crate::watch) use crate::watch::log_file::position::LogPlace;
 
 /// Room for a few dozen inotify events.
 const EVENT_BUFFER: usize = 4 << 10;

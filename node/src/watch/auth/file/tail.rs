@@ -183,14 +183,18 @@ impl Tail {
                 let role = if was.copy { Role::Copy } else { Role::Log };
                 let before = self.files.len();
                 self.add(file, was.at.offset, role, before, watches);
-                if was.left && let Some(file) = self.files.get_mut(before) {
+                if was.left
+                    && let Some(file) = self.files.get_mut(before)
+                {
                     // It is read for another while: a writer may have been as late as we are.
                     file.left_since = Some(Instant::now());
                 }
             }
             // Compressed as it was read, nothing of it is missing.
             None if was.left && beside.iter().any(|f| f.compressed && f.modified == was.at.modified) => {}
-            None => self.lose("it was rotated, and what was rotated removed or compressed, before it was read"),
+            None => {
+                self.lose("it was rotated, and what was rotated removed or compressed, before it was read")
+            }
         }
     }
 

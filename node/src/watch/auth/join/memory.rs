@@ -65,9 +65,8 @@ impl Joiner<()> {
             joiner.changed.insert(key);
         }
         let held = changes.held.into_iter();
-        joiner.held = held
-            .map(|KeptLine { key, event, message }| Held { key, event, tag: (), message })
-            .collect();
+        joiner.held =
+            held.map(|KeptLine { key, event, message }| Held { key, event, tag: (), message }).collect();
         joiner
     }
 
@@ -85,7 +84,8 @@ impl Joiner<()> {
     pub(in crate::watch::auth) fn fit(&mut self, mut out: impl FnMut(Box<AuthEvent>, ())) {
         let size = |held: &Held<()>| {
             let event = &held.event;
-            let texts = [&event.command, &event.cwd, &event.reason, &event.user, &event.target_user, &held.message];
+            let texts =
+                [&event.command, &event.cwd, &event.reason, &event.user, &event.target_user, &held.message];
             256 + event.message.len() + texts.into_iter().flatten().map(String::len).sum::<usize>()
         };
         let mut all: usize = self.held.iter().map(size).sum();

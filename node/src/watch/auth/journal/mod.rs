@@ -82,7 +82,11 @@ impl Journal {
 
     /// A journal in other places, from now on.
     pub(super) fn at(program: OsString, socket: PathBuf, folders: Vec<PathBuf>) -> Self {
-        Self { program, access: Access { socket, folders }, position: Position::Since(Timestamp::now().into()) }
+        Self {
+            program,
+            access: Access { socket, folders },
+            position: Position::Since(Timestamp::now().into()),
+        }
     }
 
     /// Whether it seems that it can be read.

@@ -233,7 +233,10 @@ async fn read(lines: &[String], pieces: &[(usize, bool)], mut kills: Vec<usize>)
                     report.flush().await.unwrap();
                 } else {
                     // It is no longer read: nothing is held any more.
-                    report.unavailable(Unavailable { reason: String::new(), remedy: String::new() }).await.unwrap();
+                    report
+                        .unavailable(Unavailable { reason: String::new(), remedy: String::new() })
+                        .await
+                        .unwrap();
                 }
                 while let Ok(Observation::Together(all)) = seen.try_recv() {
                     messages += 1;
