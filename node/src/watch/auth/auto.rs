@@ -73,7 +73,7 @@ impl Auto<'_> {
         };
         let unmarked = !starts.iter().any(LogPlace::is_there);
         let forgotten = report.forgotten();
-        let mut looked = Timestamp::now();
+        let mut looked = Looked::now();
         let mut look = Instant::now() + recheck;
         let mut pause = self.pause;
         loop {
@@ -101,9 +101,9 @@ impl Auto<'_> {
             } else if self.journal.looks_readable() {
                 break;
             }
-            looked = Timestamp::now();
+            looked = Looked::now();
             if report.forgotten() > forgotten {
-                self.begin_since(looked);
+                self.journal.begin(looked.position());
                 self.journal.keep(report);
             }
         }
@@ -112,14 +112,29 @@ impl Auto<'_> {
         self.marks.set(files.positions());
         if report.forgotten() > forgotten {
             // Too much has been read from the files to be known again.
-            self.begin_since(looked);
+            self.journal.begin(looked.position());
         }
         Ok(())
     }
+}
 
-    fn begin_since(&mut self, looked: Timestamp) {
-        let since = looked.checked_sub(OVERLAP).unwrap_or(looked);
-        self.journal.begin(Position::Since(since.into()));
+/// When journald was last seen to be away.
+struct Looked {
+    time: Timestamp,
+    at: Instant,
+}
+
+impl Looked {
+    fn now() -> Self {
+        Self { time: Timestamp::now(), at: Instant::now() }
+    }
+
+    /// Where journald is read from then on. Of a clock that was set back meanwhile the earlier time counts: what was
+    /// logged since has that.
+    fn position(&self) -> Position {
+        let ago = |time: Timestamp, span: Duration| time.checked_sub(span).unwrap_or(time);
+        let since = self.time.min(ago(Timestamp::now(), self.at.elapsed()));
+        Position::Since(ago(since, OVERLAP).into())
     }
 }
 

@@ -174,9 +174,9 @@ impl Twins {
         }
     }
 
-    /// How many lines have been forgotten because there were too many.
+    /// How many lines have been forgotten because there were too many, or would be with the process.
     pub(super) fn forgotten(&self) -> u64 {
-        self.forgotten
+        self.forgotten + self.order.len().saturating_sub(KEPT) as u64
     }
 }
 

@@ -726,3 +726,29 @@ fn the_place_of_a_log_waits_until_everything_before_it_is_told() {
     assert_eq!((&places[0], places.len()), (&place("2"), 2));
     assert_eq!(run.merge.poll_places(), []);
 }
+
+#[test]
+fn a_session_keeps_its_key_over_a_restart_whichever_of_logind_and_utmp_told_it_first() {
+    let record = record("pts/0", "alice", of("1"));
+    let alice = ssh("1", "alice");
+    // utmp told it while there was no logind; logind is there after the restart.
+    let mut run = Run::unheard();
+    run.utmp(std::slice::from_ref(&record)).logind(LogindNews::Lost(why("no bus")));
+    assert_eq!(run.poll(), [ready(&["alice pts/0 utmp"])]);
+    let keys = run.keys();
+    let mut run = restart(&mut run, "");
+    run.utmp(std::slice::from_ref(&record)).logind(LogindNews::Listed(vec![alice.clone()]));
+    assert_eq!(run.poll(), [ready(&["alice pts/0 utmp+logind"])]);
+    assert_eq!(run.keys(), keys);
+    // logind told it, and is away after the restart.
+    let mut run = Run::unheard();
+    run.utmp(std::slice::from_ref(&record)).logind(LogindNews::Listed(vec![alice.clone()]));
+    run.poll();
+    let keys = run.keys();
+    let mut run = restart(&mut run, "");
+    run.utmp(std::slice::from_ref(&record)).logind(LogindNews::Lost(why("no bus")));
+    run.poll();
+    assert_eq!(run.keys(), keys);
+    run.logind(LogindNews::Listed(vec![alice])).poll();
+    assert_eq!(run.keys(), keys);
+}

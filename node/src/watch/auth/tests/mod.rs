@@ -67,6 +67,13 @@ impl Watching {
         }
     }
 
+    /// Ends it as a kill does that also the core does not survive: what is on its way to it is gone.
+    async fn lose(mut self) -> (Vec<Observation>, BTreeMap<String, Bytes>) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        (self.rest.into(), self.places)
+    }
+
     /// Ends it as a kill does: what it has not sent is gone. Gives the places that came.
     async fn kill(mut self) -> (Vec<Observation>, BTreeMap<String, Bytes>) {
         self.task.abort();

@@ -167,6 +167,52 @@ async fn what_journald_said_before_a_kill_the_file_does_not_say_again_after_it()
     watching.end().await;
 }
 
+#[tokio::test]
+async fn killed_again_and_again_under_a_log_that_is_written_and_rotated_every_line_comes_once() {
+    let folder = TempDir::new().unwrap();
+    let log = folder.path().join("auth.log");
+    append(&log, &failed("before"));
+    let (mut places, mut seen, mut written) = (BTreeMap::new(), Vec::new(), 0);
+    for round in 0..40 {
+        let mut watching = Watching::resume(AuthSourceChoice::File, only(&folder, &[&log]), places);
+        if round == 0 {
+            watching.ready().await;
+        }
+        for burst in 0..3 {
+            for _ in 0..rand::random_range(0..9) {
+                append(&log, &failed(&format!("user{written}")));
+                written += 1;
+            }
+            if rand::random_ratio(1, 4) {
+                fs::rename(&log, folder.path().join(format!("auth.log.{}", 100 + round * 3 + burst)))
+                    .unwrap();
+                append(&log, "");
+            }
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..rand::random_range(0..4) {
+            if let Ok(Some(observation)) =
+                tokio::time::timeout(Duration::from_millis(20), watching.seen.recv()).await
+            {
+                watching.unpack(observation);
+            }
+        }
+        let (came, kept) = watching.lose().await;
+        seen.extend(came);
+        places = kept;
+    }
+    let mut watching = Watching::resume(AuthSourceChoice::File, only(&folder, &[&log]), places);
+    append(&log, &failed("last"));
+    while users(&seen).last().map(String::as_str) != Some("last") {
+        seen.push(watching.next().await);
+    }
+    watching.end().await;
+    let missed: Vec<_> = seen.iter().filter(|one| matches!(one, Observation::Missed(_))).collect();
+    assert!(missed.is_empty(), "{missed:?}");
+    let want: Vec<_> = (0..written).map(|n| format!("user{n}")).chain(["last".to_owned()]).collect();
+    assert_eq!(users(&seen), want);
+}
+
 /// Lines as sshd, sudo and PAM write them, of attempts that take several: with the times of the log.
 fn attempts() -> Vec<String> {
     let long = "x".repeat(900);
