@@ -401,6 +401,12 @@ impl Merge {
                 keep_known(session, known);
             }
         }
+        if !self.has_spoken {
+            // The first word is about who is there; what came and went follows it, when the others have spoken.
+            for doubt in &mut self.doubts {
+                doubt.by = doubt.by.max(now + SETTLE);
+            }
+        }
         self.settle_past(&current, &mut flashes, now);
         if !flashes.is_empty() {
             let mut with = before;
