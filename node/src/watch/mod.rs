@@ -5,6 +5,7 @@
 //! for the moment when it can. It ends when its token is cancelled.
 
 pub mod auth;
+mod log_file;
 mod path_watch;
 pub mod sessions;
 pub mod wireguard;

@@ -12,11 +12,12 @@ use tokio::time::Instant;
 
 use super::{
     Sources,
-    file::Files,
+    file::{Files, LogPlace},
     journal::{Journal, Position},
     marks::Marks,
     no_inotify,
     report::{Closed, Report},
+    starts,
 };
 
 /// A journalctl that ends at once is tried again ever more rarely, up to this many looks apart.
@@ -37,10 +38,12 @@ struct Auto<'a> {
 
 /// Reads whatever works, for ever.
 pub(super) async fn whatever_works(sources: &Sources, report: &mut Report) -> Result<Infallible, Closed> {
+    let mut journal = sources.journal.clone();
+    journal.resume(report);
     let mut auto = Auto {
         sources,
-        journal: sources.journal.clone(),
-        marks: Marks::new(&sources.files),
+        journal,
+        marks: Marks::new(&sources.files, starts(&sources.files, report)),
         was_journald: false,
         pause: 0,
     };
@@ -68,9 +71,9 @@ impl Auto<'_> {
                 return Ok(());
             }
         };
-        let unmarked = starts.iter().all(Option::is_none);
+        let unmarked = !starts.iter().any(LogPlace::is_there);
         let forgotten = report.forgotten();
-        let mut looked = Timestamp::now();
+        let mut looked = Looked::now();
         let mut look = Instant::now() + recheck;
         let mut pause = self.pause;
         loop {
@@ -82,7 +85,7 @@ impl Auto<'_> {
                             "the auth log is read from {source} from now on, which was not there before; what was \
                              logged since journald went away may be missing"
                         );
-                        report.missed(reason).await?;
+                        report.missed(reason);
                     }
                     report.ready(&source).await?;
                 }
@@ -98,17 +101,40 @@ impl Auto<'_> {
             } else if self.journal.looks_readable() {
                 break;
             }
-            looked = Timestamp::now();
+            looked = Looked::now();
+            if report.forgotten() > forgotten {
+                self.journal.begin(looked.position());
+                self.journal.keep(report);
+            }
         }
         // What is written into a file from now on is in journald as well.
         files.read(report).await?;
         self.marks.set(files.positions());
         if report.forgotten() > forgotten {
             // Too much has been read from the files to be known again.
-            let since = looked.checked_sub(OVERLAP).unwrap_or(looked);
-            self.journal.begin(Position::Since(since));
+            self.journal.begin(looked.position());
         }
         Ok(())
+    }
+}
+
+/// When journald was last seen to be away.
+struct Looked {
+    time: Timestamp,
+    at: Instant,
+}
+
+impl Looked {
+    fn now() -> Self {
+        Self { time: Timestamp::now(), at: Instant::now() }
+    }
+
+    /// Where journald is read from then on. Of a clock that was set back meanwhile the earlier time counts: what was
+    /// logged since has that.
+    fn position(&self) -> Position {
+        let ago = |time: Timestamp, span: Duration| time.checked_sub(span).unwrap_or(time);
+        let since = self.time.min(ago(Timestamp::now(), self.at.elapsed()));
+        Position::Since(ago(since, OVERLAP).into())
     }
 }
 

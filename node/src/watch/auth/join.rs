@@ -6,12 +6,12 @@
 //! same process to write the next one: what sshd says only in another line at times ([`Role::Herald`]), and a
 //! command of sudo's, which may go on in another line. Nothing is held for longer than [`HOLD`].
 
+pub(super) mod memory;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    collections::{HashMap, HashSet},
     mem,
     time::Duration,
 };
@@ -22,7 +22,12 @@ use secmon_protocol::{
     time::UnixNanos,
 };
 
-use super::parse::{Heard, Role, read_again};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    key::HashKey,
+    parse::{Heard, Role, read_again},
+};
 
 /// Longest that a line is held back for one that may follow it. Programs write both in one go.
 pub const HOLD: Duration = Duration::from_secs(1);
@@ -48,17 +53,23 @@ const LONG: usize = 480;
 /// Joins lines into events. `T` is whatever belongs to a line and comes out with its event: the line's number.
 #[derive(Debug)]
 pub struct Joiner<T> {
-    hasher: RandomState,
+    hash: HashKey,
     young: HashMap<Key, Process>,
     old: HashMap<Key, Process>,
     held: Vec<Held<T>>,
+    /// What has changed since all of it was kept last; see [`memory`].
+    changed: HashSet<Key>,
+    /// Whether so much has changed that all of it is to be kept anew.
+    all_changed: bool,
+    /// Whether anything has changed since something was kept last.
+    unkept: bool,
 }
 
 /// A process as far as lines name it: a hash of the program's name, and its pid.
 type Key = (u64, Option<u32>);
 
 /// What is remembered of a process.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Process {
     last: UnixNanos,
     /// Where whom it serves comes from.
@@ -88,7 +99,15 @@ struct Held<T> {
 
 impl<T> Default for Joiner<T> {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), young: HashMap::new(), old: HashMap::new(), held: Vec::new() }
+        Self {
+            hash: HashKey::random(),
+            young: HashMap::new(),
+            old: HashMap::new(),
+            held: Vec::new(),
+            changed: HashSet::new(),
+            all_changed: false,
+            unkept: false,
+        }
     }
 }
 
@@ -105,12 +124,13 @@ impl<T> Joiner<T> {
         }
         let now = event.time;
         if !self.held.is_empty() {
-            self.release(|held| apart(held.event.time, now) > HOLD, &mut out);
+            self.release(|held| after(held.event.time, now) > HOLD, &mut out);
         }
         if role == Role::Aside {
             return;
         }
-        let key = (self.hasher.hash_one(family(&event.program)), event.pid);
+        self.unkept = true;
+        let key = (self.hash.hash(&[family(&event.program)]), event.pid);
         let before = self.held.iter().position(|held| held.key == key);
         if let Some(at) = before
             && role != Role::Part
@@ -194,6 +214,7 @@ impl<T> Joiner<T> {
         let (go, stay) = mem::take(&mut self.held).into_iter().partition(which);
         self.held = stay;
         let go: Vec<Held<T>> = go;
+        self.unkept |= !go.is_empty();
         go.into_iter().for_each(|held| held.give(&mut out));
     }
 
@@ -203,14 +224,16 @@ impl<T> Joiner<T> {
         if !self.young.contains_key(&key) {
             if self.young.len() >= PROCESSES {
                 self.old = mem::take(&mut self.young);
+                self.all_changed = true;
             }
             if let Some(process) = self.old.remove(&key) {
                 self.young.insert(key, process);
             }
         }
+        self.note_change(key);
         let process = self.young.entry(key).or_insert_with(|| Process::new(now));
-        // A pid comes back one day; and a clock that jumps says nothing about the lines before.
-        if apart(process.last, now) > memory {
+        // A pid comes back one day.
+        if after(process.last, now) > memory {
             *process = Process::new(now);
         }
         process.last = now;
@@ -351,6 +374,8 @@ fn family(program: &str) -> &str {
     }
 }
 
-fn apart(a: UnixNanos, b: UnixNanos) -> Duration {
-    Duration::from_nanos(a.0.abs_diff(b.0))
+/// How much later than `a` the time `b` is. A line that follows another one is not earlier, whatever the clock says:
+/// that was set back in between.
+fn after(a: UnixNanos, b: UnixNanos) -> Duration {
+    Duration::from_nanos(u64::try_from(b.0.saturating_sub(a.0)).unwrap_or_default())
 }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::file::{Positions, ends_of};
+use super::{
+    file::{Positions, ends_of, place_name},
+    report::Report,
+};
 
 /// Marks of two looks.
 ///
@@ -16,10 +19,16 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Marks the ends of `paths` as they are now.
-    pub(super) fn new(paths: &[PathBuf]) -> Self {
-        let ends = ends_of(paths);
-        Self { paths: paths.to_owned(), older: ends.clone(), newer: ends }
+    /// Marks of `paths` at these places.
+    pub(super) fn new(paths: &[PathBuf], places: Positions) -> Self {
+        Self { paths: paths.to_owned(), older: places.clone(), newer: places }
+    }
+
+    /// Keeps where the files have to be read from.
+    pub(super) fn keep(&self, report: &mut Report) {
+        for (path, place) in self.paths.iter().zip(&self.older) {
+            report.place(&place_name(path), place);
+        }
     }
 
     /// All is well: marks where the files end now.

@@ -7,6 +7,8 @@ mod auto;
 mod file;
 pub mod join;
 mod journal;
+mod kept;
+mod key;
 mod lines;
 mod marks;
 pub mod parse;
@@ -22,11 +24,11 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    file::{Files, ends_of},
+    file::{Files, LogPlace, Positions, place_name},
     journal::Journal,
+    kept::Kept,
     marks::Marks,
     report::{Closed, Report},
-    twins::Twins,
 };
 use super::{Known, Observations};
 
@@ -75,10 +77,11 @@ pub enum AuthSourceChoice {
 ///
 /// Sends one [`Observation::Auth`](super::Observation::Auth) for each event logged from now on, and
 /// [`Observation::AuthLog`](super::Observation::AuthLog) whenever
-/// the source changes, goes or comes back.
-pub async fn watch(config: AuthConfig, _known: Known, out: Observations, cancel: CancellationToken) {
+/// the source changes, goes or comes back. Begins where the places of `known` are, and without any with what is logged
+/// from now on.
+pub async fn watch(config: AuthConfig, known: Known, out: Observations, cancel: CancellationToken) {
     let sources = Sources { journal: Journal::system(), files: config.files, recheck: RECHECK };
-    watch_sources(config.source, sources, out, cancel).await;
+    watch_sources(config.source, sources, Kept::new(known.places), out, cancel).await;
 }
 
 /// What there is to read, so that tests can bring their own.
@@ -91,6 +94,7 @@ struct Sources {
 async fn watch_sources(
     choice: AuthSourceChoice,
     sources: Sources,
+    kept: Kept,
     out: Observations,
     cancel: CancellationToken,
 ) {
@@ -99,7 +103,7 @@ async fn watch_sources(
         AuthSourceChoice::File => sources.files.len() < 2,
         AuthSourceChoice::Journald | AuthSourceChoice::Off => true,
     };
-    let mut report = Report::new(out, (!is_one_source).then(Twins::default));
+    let mut report = Report::new(out, !is_one_source, kept);
     let run = async {
         match choice {
             AuthSourceChoice::Off => {
@@ -116,14 +120,15 @@ async fn watch_sources(
         ended = Box::pin(run) => Some(ended),
     };
     if ended.is_some() {
-        tracing::debug!(last = ?report.last_origin(), "auth log watcher ends: nobody reads what it sees");
+        tracing::debug!("auth log watcher ends: nobody reads what it sees");
     }
     report.end();
 }
 
 async fn only_journal(sources: Sources, report: &mut Report) -> Result<Infallible, Closed> {
     let mut journal = sources.journal;
-    let mut marks = Marks::new(&[]);
+    journal.resume(report);
+    let mut marks = Marks::new(&[], Vec::new());
     loop {
         let followed = journal.follow(report, &mut marks, sources.recheck, Journal::PATIENCE).await?;
         report.unavailable(followed.why).await?;
@@ -132,7 +137,7 @@ async fn only_journal(sources: Sources, report: &mut Report) -> Result<Infallibl
 }
 
 async fn only_files(sources: &Sources, report: &mut Report) -> Result<Infallible, Closed> {
-    let starts = ends_of(&sources.files);
+    let starts = starts(&sources.files, report);
     loop {
         match Files::new(&sources.files, &starts) {
             Ok(mut files) => loop {
@@ -149,6 +154,14 @@ async fn only_files(sources: &Sources, report: &mut Report) -> Result<Infallible
             }
         }
     }
+}
+
+/// Where the files are read from: where the last process was, and the end of those that it did not read.
+fn starts(files: &[PathBuf], report: &mut Report) -> Positions {
+    files
+        .iter()
+        .map(|path| report.kept(&place_name(path)).unwrap_or_else(|| LogPlace::end_of(path)))
+        .collect()
 }
 
 fn no_inotify(error: &std::io::Error) -> Unavailable {

@@ -4,16 +4,16 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use secmon_protocol::{
-    auth::{AuthEvent, AuthLogSource},
+    auth::AuthLogSource,
+    codec::Value,
     facet::{Facet, Unavailable},
 };
 use tokio::time::Instant;
 
 use super::{
     super::{Observation, Observations},
-    file::position::FilePosition,
     join::{HOLD, Joiner},
-    journal::Cursor,
+    kept::Kept,
     parse::Parsed,
     twins::{SourceId, Twins},
 };
@@ -25,16 +25,15 @@ pub(super) const JOURNALD: &str = "journald";
 #[derive(Debug)]
 pub(super) struct Closed;
 
-/// Where a line was read, and where the next one would be: who goes on there loses and doubles nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// In journald; the cursor of the entry.
-    Journal(Cursor),
-    /// In the file of this number in the configuration; the place behind the line.
-    File(usize, FilePosition),
-}
+/// How long places may wait to be kept where no event takes them along: what is read again after a kill has no
+/// event in it, and a log that nothing is read of is not written about.
+const KEEP_AFTER: Duration = Duration::from_secs(30);
 
 /// See the module.
+///
+/// Call order: [`Report::parsed`] and [`Report::missed`] for each line of a chunk, [`Report::place`] for the place behind
+/// it, without waiting in between; then [`Report::flush`]. So a watcher that is cancelled, or killed, has told of a
+/// chunk whole or not at all.
 pub(super) struct Report {
     out: Observations,
     /// What tells the same line in two sources; none where there is one source only.
@@ -43,45 +42,64 @@ pub(super) struct Report {
     join: Joiner<()>,
     /// When the last line came.
     heard: Instant,
-    /// Where the last line was read that was reported, or known to be no event.
-    last_origin: Option<Origin>,
     last_facet: Option<Facet<String, AuthLogSource>>,
+    /// What is not told yet, in order.
+    batch: Vec<Observation>,
+    kept: Kept,
+    /// When something was kept last.
+    kept_at: Instant,
 }
 
 impl Report {
-    /// Reports to `out`.
-    pub(super) fn new(out: Observations, twins: Option<Twins>) -> Self {
-        let (join, heard) = (Joiner::default(), Instant::now());
-        Self { out, twins, join, heard, last_origin: None, last_facet: None }
+    /// Reports to `out`, and goes on where the last process was with what it `kept`. Lines may come from
+    /// several sources where `many` is set.
+    pub(super) fn new(out: Observations, many: bool, kept: Kept) -> Self {
+        let mut batch = Vec::new();
+        let (join, twins) = kept.recall(|why| batch.push(missed(why)));
+        let (heard, twins) = (Instant::now(), many.then_some(twins));
+        Self { out, twins, join, heard, last_facet: None, batch, kept, kept_at: Instant::now() }
     }
 
-    /// Takes what the parser made of a line, and reports the events that are known with it.
-    pub(super) async fn parsed(&mut self, parsed: Parsed, origin: Origin) -> Result<(), Closed> {
-        if let Parsed::Event(line) = parsed {
-            let source = match &origin {
-                Origin::Journal(_) => SourceId::JOURNALD,
-                Origin::File(number, _) => SourceId::file(*number),
-            };
-            if self.twins.as_mut().is_none_or(|twins| twins.is_news(source, &line.event)) {
-                let mut events = Vec::new();
-                self.join.take(line, (), |event, ()| events.push(event));
-                self.heard = Instant::now();
-                self.events(events).await?;
-            }
+    /// Takes what the parser made of a line.
+    pub(super) fn parsed(&mut self, parsed: Parsed, source: SourceId) {
+        if let Parsed::Event(line) = parsed
+            && self.twins.as_mut().is_none_or(|twins| twins.is_news(source, &line.event))
+        {
+            let Self { join, batch, .. } = self;
+            join.take(line, (), |event, ()| batch.push(Observation::Auth(event)));
+            self.heard = Instant::now();
         }
-        self.last_origin = Some(origin);
-        Ok(())
+    }
+
+    /// What the last process kept of a source. What cannot be read is told as missing.
+    pub(super) fn kept<T: Value>(&mut self, source: &str) -> Option<T> {
+        self.kept.get(source).unwrap_or_else(|why| {
+            self.missed(why);
+            None
+        })
+    }
+
+    /// Says how far a source has been read.
+    pub(super) fn place<T: Value>(&mut self, source: &str, at: &T) {
+        self.kept.set(source, at);
     }
 
     /// There is no further line at the moment: reports what would hardly go on in one, and what has waited
     /// for one for long enough.
     pub(super) async fn pause(&mut self) -> Result<(), Closed> {
-        let mut events = Vec::new();
-        match self.heard.elapsed() < HOLD {
-            true => self.join.pause(|event, ()| events.push(event)),
-            false => self.join.settle(|event, ()| events.push(event)),
+        // Until a source is read, a line that goes on with what the last process held may be there already.
+        if self.is_reading() {
+            let Self { join, batch, .. } = self;
+            match self.heard.elapsed() < HOLD {
+                true => join.pause(|event, ()| batch.push(Observation::Auth(event))),
+                false => join.settle(|event, ()| batch.push(Observation::Auth(event))),
+            }
         }
-        self.events(events).await
+        self.flush().await
+    }
+
+    fn is_reading(&self) -> bool {
+        matches!(self.last_facet, Some(Facet::Ready(_)))
     }
 
     /// How long to wait for the next line at most before [`Self::pause`] is called again.
@@ -91,26 +109,44 @@ impl Report {
 
     /// Whether an event waits for a line that may come.
     pub(super) fn holds(&self) -> bool {
-        self.join.holds()
+        self.join.holds() && self.is_reading()
     }
 
-    /// Reports what was held back for a line that would now come too late; nobody waits for room any more.
-    pub(super) fn end(mut self) {
-        let out = self.out;
-        self.join.settle(|event, ()| drop(out.try_send(Observation::Auth(event))));
-    }
-
-    async fn events(&mut self, events: impl IntoIterator<Item = Box<AuthEvent>>) -> Result<(), Closed> {
-        for event in events {
-            self.out.send(Observation::Auth(event)).await.map_err(|_| Closed)?;
+    /// Tells what is known, and keeps how far it was read; all of it, or, when it is cancelled, nothing.
+    pub(super) async fn flush(&mut self) -> Result<(), Closed> {
+        let due = self.kept.has_changed() && self.kept_at.elapsed() >= KEEP_AFTER;
+        if self.batch.is_empty() && !due {
+            return Ok(());
         }
+        let out = self.out.clone();
+        let room = out.reserve().await.map_err(|_| Closed)?;
+        room.send(self.compose());
         Ok(())
     }
 
+    fn compose(&mut self) -> Observation {
+        let Self { join, twins, batch, kept, .. } = self;
+        join.fit(|event, ()| batch.push(Observation::Auth(event)));
+        kept.remember(join, twins.as_mut());
+        kept.add_to(batch);
+        self.kept_at = Instant::now();
+        Observation::Together(std::mem::take(batch))
+    }
+
+    /// Keeps how far was read; nobody waits for room any more. What is held back the next process goes on with.
+    pub(super) fn end(mut self) {
+        if self.batch.is_empty() && !self.kept.has_changed() {
+            return;
+        }
+        let out = self.out.clone();
+        if let Ok(room) = out.try_reserve() {
+            room.send(self.compose());
+        }
+    }
+
     /// Says that something may be missing, and why.
-    pub(super) async fn missed(&mut self, reason: String) -> Result<(), Closed> {
-        tracing::warn!(reason = %reason.escape_debug(), "the auth log has a hole");
-        self.out.send(Observation::Missed(reason)).await.map_err(|_| Closed)
+    pub(super) fn missed(&mut self, reason: String) {
+        self.batch.push(missed(reason));
     }
 
     /// Says that `source` is read.
@@ -136,11 +172,15 @@ impl Report {
         if self.last_facet.as_ref() == Some(&facet) {
             return Ok(false);
         }
-        let mut events = Vec::new();
-        self.join.settle(|event, ()| events.push(event));
-        self.events(events).await?;
-        self.last_facet = Some(facet.clone());
-        self.out.send(Observation::AuthLog(facet)).await.map_err(|_| Closed)?;
+        let Self { join, batch, .. } = self;
+        if matches!(self.last_facet, Some(Facet::Ready(_))) || facet == Facet::NotMonitored {
+            join.settle(|event, ()| batch.push(Observation::Auth(event)));
+        }
+        batch.push(Observation::AuthLog(facet.clone()));
+        // What the last process held has waited for a source, not for a line.
+        self.heard = Instant::now();
+        self.last_facet = Some(facet);
+        self.flush().await?;
         Ok(true)
     }
 
@@ -148,9 +188,9 @@ impl Report {
     pub(super) fn forgotten(&self) -> u64 {
         self.twins.as_ref().map_or(0, Twins::forgotten)
     }
+}
 
-    /// Where the last line was read.
-    pub(super) fn last_origin(&self) -> Option<&Origin> {
-        self.last_origin.as_ref()
-    }
+fn missed(reason: String) -> Observation {
+    tracing::warn!(reason = %reason.escape_debug(), "the auth log has a hole");
+    Observation::Missed(reason)
 }

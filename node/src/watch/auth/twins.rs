@@ -5,12 +5,12 @@
 //! is believed; the same from another source is that line again, once for each time the first brought it.
 //! Within one source nothing is ever taken for a repetition.
 
-use std::{
-    collections::{HashMap, VecDeque, hash_map::RandomState},
-    hash::BuildHasher,
-};
+use std::collections::{HashMap, VecDeque};
 
-use secmon_protocol::auth::AuthEvent;
+use secmon_protocol::{auth::AuthEvent, codec::Value};
+use serde::{Deserialize, Serialize};
+
+use super::key::HashKey;
 
 /// How far the times of one line may be apart: RFC 3164 has whole seconds, and a syslog daemon may take its
 /// own time.
@@ -19,8 +19,15 @@ const APART_NS: i64 = 2_000_000_000;
 /// passwords too: a thousand a second. At its largest it takes half a megabyte, and little while it is quiet.
 const REMEMBERED: usize = 16_384;
 
+/// Lines that are kept one by one before all are kept anew, beside a share of all: it bounds what one line costs.
+const CHANGES: usize = 64;
+/// How many of all lines may be kept one by one, in parts of them.
+const SHARE: usize = 32;
+/// Lines that are kept, the newest: of 27 bytes at the most each, they fit [`MAX_PLACE`](crate::watch::MAX_PLACE).
+const KEPT: usize = 9_500;
+
 /// A source, as a bit of a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SourceId(u64);
 
 impl SourceId {
@@ -41,13 +48,27 @@ struct Seen {
 
 /// The lines that came lately.
 pub(super) struct Twins {
-    key: RandomState,
+    hash: HashKey,
     /// By a hash of program and message that nobody outside can aim at.
     seen: HashMap<u64, Vec<Seen>>,
     order: VecDeque<u64>,
     limit: usize,
     forgotten: u64,
+    /// The lines since all were kept last; empty when there are too many of them.
+    changes: Vec<Line>,
+    all_changed: bool,
 }
+
+/// A line as a source brought it: its hash, its time, the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Line(u64, i64, SourceId);
+
+/// All lines that are remembered, oldest first, as they are kept for the next process: the hash, how much later than
+/// the one before, and the sources that brought it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Lines(Vec<(u64, i64, u64)>);
+
+impl Value for Lines {}
 
 impl Default for Twins {
     fn default() -> Self {
@@ -57,16 +78,74 @@ impl Default for Twins {
 
 impl Twins {
     fn new(limit: usize) -> Self {
-        Self { key: RandomState::new(), seen: HashMap::new(), order: VecDeque::new(), limit, forgotten: 0 }
+        Self {
+            hash: HashKey::random(),
+            seen: HashMap::new(),
+            order: VecDeque::new(),
+            limit,
+            forgotten: 0,
+            changes: Vec::new(),
+            all_changed: false,
+        }
+    }
+
+    /// What another process remembered: all of it at some time, and what came since.
+    pub(super) fn restore(hash: HashKey, all: &Lines, changes: Vec<Line>) -> Self {
+        let mut twins = Self { hash, ..Self::default() };
+        let mut time = 0_i64;
+        for (line, later, by) in &all.0 {
+            time = time.wrapping_add(*later);
+            twins.seen.entry(*line).or_default().push(Seen { time, by: *by });
+            twins.order.push_back(*line);
+        }
+        for Line(line, time, source) in changes {
+            twins.is_new_line(source, line, time);
+        }
+        twins
+    }
+
+    /// The key of the hashes.
+    pub(super) fn key(&self) -> HashKey {
+        self.hash
+    }
+
+    /// What came since all was kept last; none when all is to be kept.
+    pub(super) fn changes(&self) -> Option<&[Line]> {
+        (!self.all_changed).then_some(&self.changes)
+    }
+
+    /// All that is remembered, to be kept.
+    pub(super) fn keep_all(&mut self) -> Lines {
+        (self.changes, self.all_changed) = (Vec::new(), false);
+        let mut at: HashMap<u64, usize> = HashMap::new();
+        let mut before = 0_i64;
+        let skipped = self.order.len().saturating_sub(KEPT);
+        let lines = self.order.iter().enumerate().filter_map(|(number, line)| {
+            let nth = at.entry(*line).or_default();
+            let seen = self.seen.get(line)?.get(*nth)?;
+            *nth += 1;
+            if number < skipped {
+                return None;
+            }
+            let later = seen.time.wrapping_sub(before);
+            before = seen.time;
+            Some((*line, later, seen.by))
+        });
+        Lines(lines.collect())
     }
 
     /// Whether an event is news, or another source has brought it already.
     pub(super) fn is_news(&mut self, source: SourceId, event: &AuthEvent) -> bool {
         // Not the process: a line of a file may lack it where journald knows it.
-        self.is_new_line(source, self.key.hash_one((&event.program, &event.message)), event.time.0)
+        self.is_new_line(source, self.hash.hash(&[&event.program, &event.message]), event.time.0)
     }
 
     fn is_new_line(&mut self, source: SourceId, line: u64, time: i64) -> bool {
+        if !self.all_changed && self.changes.len() < CHANGES + self.order.len() / SHARE {
+            self.changes.push(Line(line, time, source));
+        } else {
+            (self.changes, self.all_changed) = (Vec::new(), true);
+        }
         let seen = self.seen.entry(line).or_default();
         let twin = seen
             .iter_mut()
@@ -95,9 +174,9 @@ impl Twins {
         }
     }
 
-    /// How many lines have been forgotten because there were too many.
+    /// How many lines have been forgotten because there were too many, or would be with the process.
     pub(super) fn forgotten(&self) -> u64 {
-        self.forgotten
+        self.forgotten + self.order.len().saturating_sub(KEPT) as u64
     }
 }
 
@@ -135,6 +214,27 @@ mod tests {
         assert_eq!((twins.forgotten(), twins.order.len()), (7, 3));
         assert_eq!(twins.seen.values().map(Vec::len).sum::<usize>(), 3);
         assert!(twins.seen.len() <= 3);
+    }
+
+    #[test]
+    fn what_is_kept_fits_a_place_and_knows_every_line_again() {
+        let mut twins = Twins::default();
+        let mut all = twins.keep_all();
+        let line = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n as i64 * 1_000_000_007);
+        for n in 0..20_000 {
+            let (hash, time) = line(n);
+            assert!(twins.is_new_line(SourceId::file(40), hash, time));
+            if twins.changes().is_none() {
+                all = twins.keep_all();
+            }
+        }
+        let size = secmon_protocol::codec::encode_value(&all).len();
+        assert!(size < crate::watch::MAX_PLACE, "{size}");
+        let mut twins = Twins::restore(twins.key(), &all, twins.changes().unwrap().to_vec());
+        for n in 12_000..20_000 {
+            let (hash, time) = line(n);
+            assert!(!twins.is_new_line(SourceId::JOURNALD, hash, time), "{n}");
+        }
     }
 
     proptest! {

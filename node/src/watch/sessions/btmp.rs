@@ -1,26 +1,33 @@
 //! btmp: the log of logins that failed, lastb(1), in the records of utmp. It says less than the auth log and says it
 //! again, so the core takes its word only where no auth log can be read.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
+use bytes::Bytes;
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent, Source, SourceHost},
     limits::clip,
 };
 
 use super::{
-    records::follow,
+    records::{Log, Read, follow},
     utmp::{Entry, Login},
 };
 use crate::watch::{Observation, Observations};
 
-/// Tells `out` of the failures that are logged from now on, for ever; ends only when nobody takes them.
-pub(super) async fn watch(path: PathBuf, out: Observations) {
-    let says = |entry| match entry {
-        Entry::Login(login) | Entry::Prompt(login) => Some(Observation::BadLogin(Box::new(event(&login)))),
-        _ => None,
+/// Tells `out` of the failures that are logged from the place in `places` on, for ever; ends only when nobody takes
+/// them.
+pub(super) async fn watch(path: PathBuf, places: &BTreeMap<String, Bytes>, out: Observations) {
+    let says = |read: Read| {
+        let mut all: Vec<_> = read.missed.map(Observation::Missed).into_iter().collect();
+        all.extend(read.entries.iter().filter_map(|entry| match entry {
+            Entry::Login(login) | Entry::Prompt(login) => Some(Observation::BadLogin(Box::new(event(login)))),
+            _ => None,
+        }));
+        all.extend(read.place.map(Observation::Place));
+        (!all.is_empty()).then_some(Observation::Together(all))
     };
-    follow(&path, out, says).await;
+    follow(Log::new("btmp", &path, places), out, says).await;
 }
 
 /// What a record says: sshd writes LOGIN_PROCESS, others USER_PROCESS.

@@ -16,9 +16,11 @@
 //! utmp alone when its record goes. That
 //! logind cannot be heard for a while ends nothing.
 //!
-//! `candidates` says which sessions there are, `past` what the logs of logins add.
+//! `candidates` says which sessions there are, `past` what the logs of logins add, `kept` what the next process of the
+//! node goes on with.
 
 mod candidates;
+mod kept;
 mod past;
 
 use std::{
@@ -31,6 +33,7 @@ use secmon_protocol::{
     session::{Session, SessionSource},
 };
 
+use self::kept::Places;
 use super::{
     process::Terminal,
     search::Searches,
@@ -104,7 +107,7 @@ pub(super) struct Merge {
     /// Logins of the logs without an end, and whether they belong to a session that lives.
     open: BTreeMap<(SessionSource, String), Option<Past>>,
     /// Logins of the logs with an end that nothing else has told of yet.
-    doubts: Vec<(Past, Instant)>,
+    doubts: Vec<Doubt>,
     /// For each session that logind announced and had forgotten when it was asked: until when a log may tell of it.
     unseen: Vec<Instant>,
     /// Newest last.
@@ -115,6 +118,20 @@ pub(super) struct Merge {
     told: Option<Facet<String, Session>>,
     /// The sessions that were told last, while they cannot be seen.
     unseen_since: Option<BTreeMap<String, Session>>,
+    /// Whether this process has told of sessions; the first word is said also when nothing has changed.
+    has_spoken: bool,
+    /// Sessions that the last process told, in this boot of the machine, until logind is heard or not.
+    before: BTreeMap<String, Session>,
+    boot: String,
+    places: Places,
+}
+
+/// A login of a log that nothing else has told of yet.
+struct Doubt {
+    past: Past,
+    by: Instant,
+    /// The portion of the log that it came with.
+    portion: u64,
 }
 
 impl Merge {
@@ -135,6 +152,10 @@ impl Merge {
             dirty: true,
             told: None,
             unseen_since: None,
+            has_spoken: false,
+            before: BTreeMap::new(),
+            boot: String::new(),
+            places: Places::default(),
         }
     }
 
@@ -189,7 +210,8 @@ impl Merge {
             LogindNews::Lost(why) => match &mut self.logind {
                 Logind::Heard { lost: Some(loss), .. } => loss.why = why,
                 Logind::Heard { lost, .. } => *lost = Some(Loss { at: now, why, told: false }),
-                other => *other = Logind::Absent(why),
+                Logind::Unheard => self.logind = self.logind_before(Loss { at: now, why, told: false }),
+                Logind::Absent(before) => *before = why,
             },
             // What cannot be told yet is told once: a logind that stalls says it again and again.
             LogindNews::Missed(why) if self.missed.contains(&why) => {}
@@ -223,7 +245,14 @@ impl Merge {
     pub(super) fn handle_past(&mut self, past: Past, now: Instant) {
         self.dirty = true;
         let id = (past.source, past.id.clone());
-        if !past.ended {
+        if past.unwatched {
+            if !past.ended && past.source != SessionSource::Wtmp {
+                self.open.insert(id, Some(past.clone()));
+            } else {
+                self.open.remove(&id);
+            }
+            self.doubt(past, now);
+        } else if !past.ended {
             // wtmp says the same as utmp, by the same hand, and on Debian 13 never says an end.
             if past.source == SessionSource::Wtmp {
                 return;
@@ -233,8 +262,13 @@ impl Merge {
             }
             self.open.insert(id, Some(past));
         } else if self.open.remove(&id) != Some(None) {
-            push_bounded(&mut self.doubts, (past, now + SETTLE), &mut self.missed);
+            self.doubt(past, now);
         }
+    }
+
+    fn doubt(&mut self, past: Past, now: Instant) {
+        let doubt = Doubt { past, by: now + SETTLE, portion: self.places.portion };
+        push_bounded(&mut self.doubts, doubt, &mut self.missed);
     }
 
     /// Process `pid` has ended, which leads a session.
@@ -293,7 +327,7 @@ impl Merge {
             return lost;
         }
         let held = self.held.values().map(|h| h.since + HOLD);
-        let doubts = self.doubts.iter().map(|(_, at)| *at);
+        let doubts = self.doubts.iter().map(|doubt| doubt.by);
         let unseen = self.unseen.iter().copied();
         held.chain(doubts).chain(unseen).chain(lost).min()
     }
@@ -367,6 +401,12 @@ impl Merge {
                 keep_known(session, known);
             }
         }
+        if !self.has_spoken {
+            // The first word is about who is there; what came and went follows it, when the others have spoken.
+            for doubt in &mut self.doubts {
+                doubt.by = doubt.by.max(now + SETTLE);
+            }
+        }
         self.settle_past(&current, &mut flashes, now);
         if !flashes.is_empty() {
             let mut with = before;
@@ -416,7 +456,8 @@ impl Merge {
     }
 
     fn tell(&mut self, facet: Facet<String, Session>, out: &mut Vec<Told>) {
-        if self.told.as_ref() != Some(&facet) {
+        if self.told.as_ref() != Some(&facet) || !self.has_spoken {
+            self.has_spoken = true;
             self.told = Some(facet.clone());
             out.push(Told::Sessions(facet));
         }

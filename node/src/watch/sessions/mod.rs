@@ -27,7 +27,13 @@ use std::{
     time::Duration,
 };
 
-use secmon_protocol::facet::{Facet, Unavailable};
+use bytes::Bytes;
+use secmon_protocol::{
+    codec::decode_value,
+    facet::{Facet, FacetId, Unavailable},
+    session::Session,
+    state::NodeState,
+};
 use serde::Deserialize;
 use tokio::{
     sync::mpsc,
@@ -41,7 +47,7 @@ use self::{
     look::Records,
     merge::{Merge, Told},
     process::{Host, Processes, Terminal},
-    view::{LogindNews, Past},
+    view::{Logged, LogindNews},
 };
 use super::{
     Known, Observation, Observations,
@@ -83,9 +89,10 @@ impl Default for SessionsConfig {
 
 /// Watches sessions until `cancel`; reports [`Observation::Sessions`] at once and then on every change.
 ///
-/// `known` is what the node knew when it last stopped.
-pub async fn watch(config: SessionsConfig, _known: Known, out: Observations, cancel: CancellationToken) {
-    let work = Box::pin(run(config, out));
+/// `known` is what the node knew when it last stopped: sessions that live on keep their keys, and what came and went since
+/// is found in the logs of logins.
+pub async fn watch(config: SessionsConfig, known: Known, out: Observations, cancel: CancellationToken) {
+    let work = Box::pin(run(config, known, out));
     tokio::select! {
         () = cancel.cancelled() => {}
         () = work => {}
@@ -93,7 +100,7 @@ pub async fn watch(config: SessionsConfig, _known: Known, out: Observations, can
 }
 
 /// Ends only when nobody takes observations any more.
-async fn run(config: SessionsConfig, out: Observations) {
+async fn run(config: SessionsConfig, known: Known, out: Observations) {
     let (logind_news, logind) = mpsc::channel(NEWS);
     let (past_news, past) = mpsc::channel(NEWS);
     let logind_edge = async {
@@ -110,7 +117,7 @@ async fn run(config: SessionsConfig, out: Observations) {
         }
     };
     let owner = Owned {
-        merge: Merge::new(),
+        merge: Merge::resume(&told(&known.state), &known.places, &boot()),
         utmp: config.utmp,
         out: out.clone(),
         leaders: Leaders::default(),
@@ -118,9 +125,9 @@ async fn run(config: SessionsConfig, out: Observations) {
     };
     tokio::select! {
         () = logind_edge => {}
-        () = btmp::watch(config.btmp, out.clone()) => {}
-        () = wtmp::watch(config.wtmp, past_news.clone()) => {}
-        () = wtmpdb::watch(config.wtmpdb, past_news) => {}
+        () = btmp::watch(config.btmp, &known.places, out.clone()) => {}
+        () = wtmp::watch(config.wtmp, &known.places, past_news.clone()) => {}
+        () = wtmpdb::watch(config.wtmpdb, &known.places, past_news) => {}
         () = Box::pin(owner.run(logind, past)) => {}
     }
 }
@@ -135,24 +142,27 @@ struct Owned {
 }
 
 impl Owned {
-    async fn run(mut self, mut logind: mpsc::Receiver<LogindNews>, mut past: mpsc::Receiver<Past>) {
+    async fn run(mut self, mut logind: mpsc::Receiver<LogindNews>, mut past: mpsc::Receiver<Logged>) {
         let mut utmp = Watched::new(self.utmp.clone(), Expect::File);
         // Watching before reading: what happens between the two is seen by the next wake-up.
         utmp.arm();
         self.look(&utmp);
         loop {
             self.search(&utmp);
+            let mut all = Vec::new();
             for told in self.merge.poll(now()) {
                 if let Told::Sessions(Facet::Unavailable(why)) = &told {
                     warn!(reason = %why.reason.escape_debug(), "sessions unavailable");
                 }
-                let observation = match told {
+                all.push(match told {
                     Told::Sessions(facet) => Observation::Sessions(facet),
                     Told::Missed(why) => Observation::Missed(why),
-                };
-                if self.out.send(observation).await.is_err() {
-                    return;
-                }
+                });
+            }
+            // What was told, and how far the logs were read for it, are kept as one.
+            all.extend(self.merge.poll_places().into_iter().map(Observation::Place));
+            if !all.is_empty() && self.out.send(Observation::Together(all)).await.is_err() {
+                return;
             }
             self.leaders.follow(self.merge.leaders());
             let next = self.merge.next().into_iter().chain(self.leaders.next_look).min();
@@ -174,8 +184,8 @@ impl Owned {
                         self.merge.handle_logind(news, now());
                     }
                 }
-                Some(login) = past.recv() => {
-                    self.merge.handle_past(login, now());
+                Some(logged) = past.recv() => {
+                    self.merge.handle_logged(logged, now());
                     // Whoever logged it wrote it to utmp as well.
                     self.look(&utmp);
                 }
@@ -259,6 +269,25 @@ impl Watched {
             (None, None) => std::future::pending().await,
         }
     }
+}
+
+/// The sessions as they were told last; one that cannot be read is not known.
+fn told(state: &NodeState) -> Facet<String, Session> {
+    match state.facet(FacetId::SESSIONS) {
+        Facet::Pending => Facet::Pending,
+        Facet::NotMonitored => Facet::NotMonitored,
+        Facet::Unavailable(why) => Facet::Unavailable(why.clone()),
+        Facet::Ready(entries) => {
+            let decode =
+                |(key, value): (&Bytes, &Bytes)| Some((decode_value(key).ok()?, decode_value(value).ok()?));
+            Facet::Ready(entries.iter().filter_map(decode).collect())
+        }
+    }
+}
+
+/// What tells this boot of the machine from others; random(4).
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 fn now() -> std::time::Instant {

@@ -1,44 +1,79 @@
-//! Follows a log of records of utmp's form, wtmp or btmp, from its end: rotation, truncation, half a record.
+//! Follows a log of records of utmp's form, wtmp or btmp, from its end or from where another process was: rotation,
+//! truncation, half a record.
 //!
 //! What must not live here: what a record means.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
+use bytes::Bytes;
 use nix::fcntl::OFlag;
+use secmon_protocol::{
+    codec::{Value, decode_value, encode_value},
+    time::UnixNanos,
+};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use super::utmp::{Entry, Layout, entries};
-use crate::watch::path_watch::{Expect, PathWatch};
+use crate::watch::{
+    Place,
+    log_file::{position::FilePosition, rotation},
+    path_watch::{Expect, PathWatch},
+};
 
 /// Bytes read in one go: records of both layouts fit it without a rest.
 const CHUNK: usize = 8 * 9_600;
 /// Before inotify is tried again when the system refused it.
 const WATCH_RETRY: Duration = Duration::from_secs(30);
 
-/// Tells `out` what `says` makes of the entries that are logged from now on, for ever; ends only when nobody takes
+/// How much of a log is read again before the place where another process was, in bytes: some thousand logins.
+const BEFORE: u64 = 1 << 20;
+/// How much earlier than the last writing that was seen an entry of a log may be that is not known again, in nanoseconds.
+const SLACK: i128 = 60_000_000_000;
+
+/// A place in a log of records; none where there was no log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RecordsPlace(Option<FilePosition>);
+
+impl Value for RecordsPlace {}
+
+/// What was logged since the last time.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) entries: Vec<Entry>,
+    /// Whether that was while the node did not run.
+    pub(super) unwatched: bool,
+    /// Some may be missing, and why.
+    pub(super) missed: Option<String>,
+    /// How far the log has been read, where that has changed.
+    pub(super) place: Option<Place>,
+}
+
+/// Tells `out` what `says` makes of what is logged from where `log` is, for ever; ends only when nobody takes
 /// it. A missing file may come.
-pub(super) async fn follow<T>(path: &Path, out: mpsc::Sender<T>, mut says: impl FnMut(Entry) -> Option<T>) {
-    let mut log = Log::at_end(path);
+pub(super) async fn follow<T>(mut log: Log, out: mpsc::Sender<T>, mut says: impl FnMut(Read) -> Option<T>) {
+    let path = log.path.clone();
     loop {
-        match PathWatch::new(path, Expect::File) {
+        match PathWatch::new(&path, Expect::File) {
             Ok(mut watch) => loop {
                 if let Err(error) = watch.arm() {
                     warn!(path = %path.display(), %error, "cannot watch a log of logins");
                     break;
                 }
                 loop {
-                    let (entries, more) = log.read(path);
-                    for news in entries.into_iter().filter_map(&mut says) {
-                        if out.send(news).await.is_err() {
-                            return;
-                        }
+                    // Room first: what is cut off here is neither read nor lost.
+                    let Ok(room) = out.reserve().await else { return };
+                    let (read, more) = log.read_on();
+                    if let Some(news) = says(read) {
+                        room.send(news);
                     }
                     if !more {
                         break;
@@ -56,16 +91,118 @@ pub(super) async fn follow<T>(path: &Path, out: mpsc::Sender<T>, mut says: impl 
 }
 
 /// The log as far as it was read.
-struct Log {
+pub(super) struct Log {
+    path: PathBuf,
+    /// What its place is called.
+    name: String,
     file: Option<File>,
     offset: u64,
+    /// Whether what comes next was logged while the node did not run.
+    unwatched: bool,
+    /// What is older than this is known: in a log that is not known again.
+    not_before: Option<UnixNanos>,
+    missed: Option<String>,
+    /// The place that was told last.
+    told: Option<RecordsPlace>,
 }
 
 impl Log {
+    /// The log at `path`, of this `kind` (`wtmp`): from the place in `places` on, or where there is none from its end.
+    pub(super) fn new(kind: &str, path: &Path, places: &BTreeMap<String, Bytes>) -> Self {
+        let name = format!("{kind}:{}", path.display());
+        let place = places.get(&name).map(|at| decode_value::<RecordsPlace>(at));
+        let mut log = Self::at_end(path);
+        log.name = name;
+        match place {
+            None => {}
+            Some(Ok(place)) => log.resume(place),
+            Some(Err(error)) => {
+                log.missed = Some(format!(
+                    "what was kept of {} cannot be read ({error}); logins while the node was down may be missing",
+                    log.name
+                ));
+            }
+        }
+        log
+    }
+
     fn at_end(path: &Path) -> Self {
         let file = open(path);
         let offset = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
-        Self { file, offset }
+        Self {
+            path: path.to_owned(),
+            name: String::new(),
+            file,
+            offset,
+            unwatched: false,
+            not_before: None,
+            missed: None,
+            told: None,
+        }
+    }
+
+    fn resume(&mut self, RecordsPlace(place): RecordsPlace) {
+        (self.unwatched, self.offset) = (true, 0);
+        let Some(at) = place else { return };
+        if self.file.as_ref().is_some_and(|file| at.goes_on_in(file)) {
+            self.offset = at.offset;
+            return;
+        }
+        // It was rotated: the rest of what it was comes first.
+        let beside = rotation::beside(&self.path);
+        let plain = beside.iter().filter(|other| !other.compressed && at.offset > 0);
+        let mut opened = plain.filter_map(|other| Some((other, open(&other.path)?)));
+        let after = match opened.find(|(_, file)| at.goes_on_in(file)) {
+            Some((other, file)) => {
+                (self.file, self.offset) = (Some(file), at.offset);
+                other.modified
+            }
+            None => {
+                self.not_before = i64::try_from(at.modified - SLACK).ok().map(UnixNanos);
+                if at.offset > 0 { i128::MIN } else { at.modified }
+            }
+        };
+        if beside.iter().any(|other| other.modified > after) || after == i128::MIN {
+            self.missed = Some(format!(
+                "logins in {} may be missing: it was rotated or truncated before it was read",
+                self.path.display()
+            ));
+        }
+    }
+
+    /// What stands before the place, newest last; at most [`BEFORE`] bytes of it.
+    pub(super) fn before(&self) -> Vec<Entry> {
+        let Some(file) = self.file.as_ref().filter(|_| self.unwatched) else { return Vec::new() };
+        let mut start = [0; 9_600];
+        let Ok(length) = file.read_at(&mut start, 0) else { return Vec::new() };
+        let layout = Layout::of(&start[..length]);
+        let size = layout.size() as u64;
+        let length = self.offset.min(BEFORE) / size * size;
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        match file.read_exact_at(&mut bytes, self.offset - length) {
+            Ok(()) => entries(&bytes, layout).0.collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// What was logged since, at most a chunk of it, and whether there is more.
+    fn read_on(&mut self) -> (Read, bool) {
+        let unwatched = self.unwatched;
+        let path = self.path.clone();
+        let (mut entries, more) = self.read(&path);
+        self.unwatched &= more;
+        if let Some(from) = self.not_before.filter(|_| unwatched) {
+            entries.retain(|entry| match entry {
+                Entry::Login(login) | Entry::Prompt(login) => login.since >= from,
+                _ => true,
+            });
+        }
+        let at = self.file.as_ref().and_then(|file| FilePosition::of(file, self.offset).ok());
+        let place = RecordsPlace(at);
+        let is_told = self.told.as_ref() == Some(&place);
+        let at = (!is_told).then(|| Place { source: self.name.clone(), at: encode_value(&place) });
+        self.told = Some(place);
+        (Read { entries, unwatched, missed: self.missed.take(), place: at }, more)
     }
 
     /// What was logged since, at most a chunk of it, and whether there is more. A log that was moved away is read

@@ -1,10 +1,14 @@
 use std::{
+    collections::VecDeque,
     fs::{self, OpenOptions},
     io::Write as _,
 };
 
 use nix::unistd::getpid;
-use secmon_protocol::session::Session;
+use secmon_protocol::{
+    session::{Session, SessionSource},
+    state::RawFacet,
+};
 use tokio::task::JoinHandle;
 
 use super::{process::Owner, *};
@@ -22,12 +26,20 @@ fn login(n: u8) -> Vec<u8> {
 
 struct Running {
     seen: mpsc::Receiver<Observation>,
+    /// What came together, and was not looked at yet.
+    rest: VecDeque<Observation>,
+    /// What a core would have kept so far.
+    known: Known,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
     fn start(path: &Path) -> Self {
+        Self::resume(path, Known::default())
+    }
+
+    fn resume(path: &Path, known: Known) -> Self {
         let (out, seen) = mpsc::channel(16);
         let cancel = CancellationToken::new();
         let config = SessionsConfig {
@@ -37,15 +49,57 @@ impl Running {
             btmp: path.with_extension("btmp"),
             wtmpdb: path.with_extension("db"),
         };
-        let task = tokio::spawn(watch(config, Known::default(), out, cancel.clone()));
-        Self { seen, cancel, task }
+        let task = tokio::spawn(watch(config, known.clone(), out, cancel.clone()));
+        Self { seen, rest: VecDeque::new(), known, cancel, task }
     }
 
     async fn next(&mut self) -> Facet<String, Session> {
-        match tokio::time::timeout(Duration::from_secs(10), self.seen.recv()).await.unwrap().unwrap() {
+        match self.observation().await {
             Observation::Sessions(facet) => facet,
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn observation(&mut self) -> Observation {
+        loop {
+            if let Some(observation) = self.rest.pop_front() {
+                return observation;
+            }
+            let seen = tokio::time::timeout(Duration::from_secs(10), self.seen.recv()).await;
+            self.take(seen.unwrap().unwrap());
+        }
+    }
+
+    /// Takes a message apart and keeps it, as the core does.
+    fn take(&mut self, observation: Observation) {
+        match observation {
+            Observation::Together(all) => all.into_iter().for_each(|one| self.take(one)),
+            Observation::Place(place) => drop(self.known.places.insert(place.source, place.at)),
+            other => {
+                if let Observation::Sessions(facet) = &other {
+                    self.known.state.set(FacetId::SESSIONS, RawFacet::encode(facet));
+                }
+                self.rest.push_back(other);
+            }
+        }
+    }
+
+    /// Waits until a place of this source has come.
+    async fn place(&mut self, source: &str) {
+        while !self.known.places.keys().any(|name| name.starts_with(source)) {
+            let seen = tokio::time::timeout(Duration::from_secs(10), self.seen.recv()).await;
+            self.take(seen.unwrap().unwrap());
+        }
+    }
+
+    /// Ends it as a kill does. Gives what is known of it then.
+    async fn kill(mut self) -> Known {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        while let Some(observation) = self.seen.recv().await {
+            self.take(observation);
+        }
+        self.known
     }
 
     /// Waits for a report of these terminals; others may come before it.
@@ -164,9 +218,145 @@ async fn a_login_that_only_wtmp_still_knows_is_reported_opened_and_closed() {
     append(&path.with_extension("wtmp"), &[opened, closed].concat());
     let Facet::Ready(sessions) = watched.next().await else { panic!("must be ready") };
     let alice = sessions.values().find(|s| s.user == "alice").unwrap();
-    assert_eq!(alice.sources, [secmon_protocol::session::SessionSource::Wtmp].into());
+    assert_eq!(alice.sources, [SessionSource::Wtmp].into());
     watched.next_ttys(&["pts/0"]).await;
     watched.end().await;
+}
+
+/// A login of `user` as wtmp has it, by process `pid` on terminal `n`, and its end.
+fn logged(n: u8, user: &[u8], pid: i32) -> (Vec<u8>, Vec<u8>) {
+    let mut opened = login(n);
+    opened[4..8].copy_from_slice(&pid.to_ne_bytes());
+    opened[44..76].fill(0);
+    opened[44..44 + user.len()].copy_from_slice(user);
+    let mut closed = opened.clone();
+    closed[0] = 8; // DEAD_PROCESS
+    closed[44..332].fill(0);
+    (opened, closed)
+}
+
+fn users(facet: &Facet<String, Session>) -> Vec<&str> {
+    let Facet::Ready(sessions) = facet else { panic!("{facet:?}") };
+    sessions.values().map(|session| session.user.as_str()).collect()
+}
+
+#[tokio::test]
+async fn after_a_restart_sessions_keep_their_keys_and_what_came_and_went_meanwhile_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    let wtmp = path.with_extension("wtmp");
+    append(&path, &[login(0), login(1)].concat());
+    append(&wtmp, &[login(0), login(1)].concat());
+    let mut watched = Running::start(&path);
+    let Facet::Ready(before) = watched.next().await else { panic!("must be ready") };
+    watched.place("wtmp").await;
+    let known = watched.kill().await;
+
+    // One ends, one comes, and one comes and goes, with two terminals.
+    let (bob, no_bob) = logged(2, b"bob", i32::MAX);
+    let (second, no_second) = logged(3, b"bob", i32::MAX);
+    let mut end = login(1);
+    end[0] = 8;
+    end[44..332].fill(0);
+    fs::write(&path, [login(0), login(4)].concat()).unwrap();
+    append(&wtmp, &[bob, second, no_bob, no_second, end, login(4)].concat());
+    let mut watched = Running::resume(&path, known);
+    let Facet::Ready(now) = watched.next().await else { panic!("must be ready") };
+    assert_eq!(now.len(), 2);
+    let kept = now.iter().find(|(_, session)| session.tty.as_deref() == Some("pts/0")).unwrap();
+    assert_eq!(before.get(kept.0), Some(kept.1));
+    let with = watched.next().await;
+    assert_eq!(users(&with).iter().filter(|user| **user == "bob").count(), 1, "{with:?}");
+    assert!(!users(&watched.next().await).contains(&"bob"));
+    let known = watched.kill().await;
+
+    // Nothing of it comes again.
+    let mut watched = Running::resume(&path, known);
+    assert_eq!(watched.next().await, Facet::Ready(now.clone()));
+    append(&path, &login(5));
+    append(&wtmp, &login(5));
+    let Facet::Ready(later) = watched.next().await else { panic!("must be ready") };
+    assert_eq!(later.len(), 3);
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn a_kill_before_a_login_of_the_logs_is_told_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    let wtmp = path.with_extension("wtmp");
+    append(&path, &login(0));
+    append(&wtmp, b"");
+    let mut watched = Running::start(&path);
+    watched.next_ttys(&["pts/0"]).await;
+    watched.place("wtmp").await;
+    let (bob, no_bob) = logged(2, b"bob", i32::MAX);
+    append(&wtmp, &[bob, no_bob].concat());
+    // Read or not, it waits for what others say.
+    let known = watched.kill().await;
+    let mut watched = Running::resume(&path, known);
+    watched.next_ttys(&["pts/0"]).await;
+    assert!(users(&watched.next().await).contains(&"bob"));
+    watched.next_ttys(&["pts/0"]).await;
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn a_log_that_was_rotated_meanwhile_is_read_on_and_one_that_is_gone_is_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    let wtmp = path.with_extension("wtmp");
+    append(&path, &login(0));
+    append(&wtmp, &login(0));
+    let mut watched = Running::start(&path);
+    watched.place("wtmp").await;
+    let known = watched.kill().await;
+    let (bob, no_bob) = logged(2, b"bob", i32::MAX);
+    append(&wtmp, &bob);
+    fs::rename(&wtmp, dir.path().join("utmp.wtmp.1")).unwrap();
+    append(&wtmp, &no_bob);
+    let mut watched = Running::resume(&path, known.clone());
+    watched.next_ttys(&["pts/0"]).await;
+    assert!(users(&watched.next().await).contains(&"bob"));
+    watched.next_ttys(&["pts/0"]).await;
+    watched.kill().await;
+
+    fs::remove_file(dir.path().join("utmp.wtmp.1")).unwrap();
+    let mut watched = Running::resume(&path, known);
+    loop {
+        match watched.observation().await {
+            Observation::Missed(why) => break assert!(why.contains("utmp.wtmp"), "{why}"),
+            Observation::Sessions(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    watched.end().await;
+}
+
+#[tokio::test]
+async fn failed_logins_of_btmp_are_read_on_where_they_were() {
+    const FAILED: &[u8] = include_bytes!("../../../tests/fixtures/btmp-x86_64-two-sshd-failures");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("utmp");
+    let btmp = path.with_extension("btmp");
+    append(&path, &login(0));
+    append(&btmp, &FAILED[..384]);
+    let mut watched = Running::start(&path);
+    watched.place("btmp").await;
+    let known = watched.kill().await;
+    append(&btmp, &FAILED[384..]);
+    let mut watched = Running::resume(&path, known);
+    let mut failed = 0;
+    while failed < 2 {
+        failed += usize::from(matches!(watched.observation().await, Observation::BadLogin(_)));
+    }
+    let known = watched.kill().await;
+    let mut watched = Running::resume(&path, known);
+    watched.next_ttys(&["pts/0"]).await;
+    watched.cancel.cancel();
+    while let Some(one) = watched.seen.recv().await {
+        assert!(!format!("{one:?}").contains("BadLogin"), "{one:?}");
+    }
 }
 
 /// A process that everybody may pretend to be.

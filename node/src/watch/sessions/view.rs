@@ -7,6 +7,7 @@ use secmon_protocol::{
 };
 
 use super::{process::Owner, utmp::Login};
+use crate::watch::Place;
 
 /// A session as logind describes it: the properties of `org.freedesktop.login1.Session`,
 /// org.freedesktop.login1(5).
@@ -49,6 +50,28 @@ impl LogindSession {
     /// `ID:MICROSECONDS`, the time since 1970: the same for whoever reads it, and another after a reboot.
     pub(super) fn key(&self) -> String {
         format!("{}:{}", self.id, self.since.0 / 1_000)
+    }
+
+    /// One that was told, under the key that logind's have.
+    pub(super) fn told(key: &str, session: &Session) -> Option<Self> {
+        let (id, _) = key.rsplit_once(':').filter(|(id, _)| !id.contains(':'))?;
+        let of_type = match session.kind {
+            SessionKind::Graphical => "wayland",
+            SessionKind::Interactive | SessionKind::Background => "tty",
+        };
+        let told = Self {
+            id: id.to_owned(),
+            user: session.user.clone(),
+            tty: session.tty.clone(),
+            remote: session.remote.clone(),
+            service: session.service.clone(),
+            leader: session.leader,
+            class: "user".to_owned(),
+            of_type: of_type.to_owned(),
+            since: session.since,
+            closing: false,
+        };
+        (session.sources.contains(&SessionSource::Logind) && told.key() == key).then_some(told)
     }
 
     /// Graphical or not; what is not depends on whether there is a terminal.
@@ -118,8 +141,21 @@ pub(super) struct Past {
     pub(super) remote: Option<String>,
     pub(super) service: Option<String>,
     pub(super) since: UnixNanos,
+    /// The process that logged it, where the log says so: that of a connection, for all its terminals.
+    pub(super) pid: Option<u32>,
     /// Whether its end is logged as well.
     pub(super) ended: bool,
+    /// Whether it was logged while the node did not run. Without an end it may live or not.
+    pub(super) unwatched: bool,
+}
+
+/// What a log of logins holds that is new, and how far it has been read with it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Logged {
+    pub(super) logins: Vec<Past>,
+    /// Some may be missing, and why.
+    pub(super) missed: Option<String>,
+    pub(super) place: Option<Place>,
 }
 
 impl Past {
@@ -143,13 +179,21 @@ impl Past {
             && agree(self.remote.as_ref(), session.remote.as_ref())
     }
 
+    /// Whether it is a terminal more of the same connection.
+    pub(super) fn is_led_as(&self, session: &Session) -> bool {
+        self.pid.is_some()
+            && self.pid == session.leader
+            && same_user(&self.user, &session.user)
+            && (self.since >= session.since || is_near(self.since, session.since))
+    }
+
     pub(super) fn session(&self) -> Session {
         Session {
             user: self.user.clone(),
             tty: self.tty.clone(),
             remote: self.remote.clone(),
             since: self.since,
-            leader: None,
+            leader: self.pid.filter(|_| self.unwatched),
             service: self.service.clone(),
             kind: if self.tty.is_some() { SessionKind::Interactive } else { SessionKind::Background },
             sources: [self.source].into(),

@@ -5,47 +5,77 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use bytes::Bytes;
 use secmon_protocol::session::SessionSource;
 use tokio::sync::mpsc;
 
 use super::{
-    records::follow,
+    records::{Log, Read, follow},
     utmp::{Entry, Login, Sort},
-    view::Past,
+    view::{Logged, Past},
 };
 
 /// Lines whose logins are remembered; a machine has fewer terminals.
 const LINES: usize = 4096;
 
-/// Tells `out` of the logins that are logged from now on, for ever; ends only when nobody takes them.
-pub(super) async fn watch(path: PathBuf, out: mpsc::Sender<Past>) {
+/// Tells `out` of the logins that are logged from the place in `places` on, for ever; ends only when nobody takes them.
+pub(super) async fn watch(path: PathBuf, places: &BTreeMap<String, Bytes>, out: mpsc::Sender<Logged>) {
+    let log = Log::new("wtmp", &path, places);
     let mut pairs = Pairs::default();
-    follow(&path, out, |entry| pairs.push(entry)).await;
+    for entry in log.before() {
+        pairs.push(entry);
+    }
+    follow(log, out, |Read { entries, unwatched, missed, place }| {
+        let says = |entry| if unwatched { pairs.push_unwatched(entry) } else { pairs.push(entry) };
+        let logins: Vec<_> = entries.into_iter().filter_map(says).collect();
+        let is_news = !logins.is_empty() || missed.is_some() || place.is_some();
+        is_news.then_some(Logged { logins, missed, place })
+    })
+    .await;
 }
 
 /// Puts logins and logouts together, by their line: some programs log the end under another process than the
 /// beginning, and without a name.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
-    lines: BTreeMap<String, Login>,
+    lines: BTreeMap<String, Line>,
+}
+
+/// Who is on a line.
+#[derive(Debug)]
+struct Line {
+    login: Login,
+    /// Whether its end is no news, for it was told without one.
+    told: bool,
 }
 
 impl Pairs {
     /// What an entry says: a login that begins, or one that ended.
     pub(super) fn push(&mut self, entry: Entry) -> Option<Past> {
+        self.push_as(entry, false)
+    }
+
+    /// What an entry says that was logged while nobody looked: a login is told at its beginning, for some never see
+    /// an end (Debian 13, a reboot).
+    pub(super) fn push_unwatched(&mut self, entry: Entry) -> Option<Past> {
+        let past = self.push_as(entry, true)?;
+        Some(Past { unwatched: true, ..past })
+    }
+
+    fn push_as(&mut self, entry: Entry, told: bool) -> Option<Past> {
         match entry {
             Entry::Login(login) => {
                 let begins = (login.sort != Sort::Window).then(|| past(&login, false));
                 if self.lines.len() < LINES || self.lines.contains_key(&login.line) {
                     // Where nobody logs the end (Debian 13), the next login of the line takes the place; that says
                     // nothing of when the last one ended.
-                    self.lines.insert(login.line.clone(), login);
+                    self.lines.insert(login.line.clone(), Line { login, told });
                 }
                 begins
             }
             Entry::Logout { line, .. } => {
-                let login = self.lines.remove(&line).filter(|login| login.sort != Sort::Window)?;
-                Some(past(&login, true))
+                let Line { login, told } = self.lines.remove(&line)?;
+                (!told && login.sort != Sort::Window).then(|| past(&login, true))
             }
             Entry::Boot => {
                 self.lines.clear();
@@ -65,7 +95,9 @@ fn past(login: &Login, ended: bool) -> Past {
         remote: login.remote.clone(),
         service: None,
         since: login.since,
+        pid: u32::try_from(login.pid).ok().filter(|pid| *pid > 0),
         ended,
+        unwatched: false,
     }
 }
 

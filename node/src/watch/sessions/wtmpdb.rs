@@ -8,18 +8,28 @@
 //! who is logged in already.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter, types::Value};
-use secmon_protocol::{limits::clip, session::SessionSource, time::UnixNanos};
+use secmon_protocol::{
+    codec::{Value as Kept, decode_value, encode_value},
+    limits::clip,
+    session::SessionSource,
+    time::UnixNanos,
+};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::view::Past;
-use crate::watch::path_watch::{Expect, PathWatch};
+use super::view::{Logged, Past};
+use crate::watch::{
+    Place,
+    path_watch::{Expect, PathWatch},
+};
 
 /// `Type` of a user's login; `enum` in `wtmpdb.h`.
 const USER_PROCESS: i64 = 3;
@@ -89,7 +99,9 @@ impl LoginRow {
             remote: self.remote,
             service: self.service,
             since: self.login,
+            pid: None,
             ended: self.logout.is_some(),
+            unwatched: false,
         }
     }
 }
@@ -126,7 +138,7 @@ fn rows(
 }
 
 /// How far the database was read.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Position {
     /// The newest row; none before the first reading.
     newest: Option<i64>,
@@ -134,7 +146,12 @@ struct Position {
     newest_login: Option<UnixNanos>,
     /// Rows without an end.
     open: BTreeSet<i64>,
+    /// Whether what is read next was logged while the node did not run.
+    #[serde(skip)]
+    unwatched: bool,
 }
+
+impl Kept for Position {}
 
 impl Position {
     /// What is new since the last time, and whether there is more. The first time nothing is, but for rows
@@ -166,6 +183,8 @@ impl Position {
             }
         };
         let last = found.last().map(|row| row.id);
+        let unwatched = self.unwatched;
+        self.unwatched &= more;
         self.newest_login = self.newest_login.max(found.iter().map(|row| row.login).max());
         self.newest = Some(if more { last.unwrap_or(top) } else { top });
         let mut news = Vec::new();
@@ -176,7 +195,7 @@ impl Position {
                 continue;
             }
             if row.is_login() {
-                news.push(row.past());
+                news.push(Past { unwatched, ..row.past() });
             } else {
                 self.open.remove(&row.id);
             }
@@ -188,9 +207,21 @@ impl Position {
     }
 }
 
-/// Tells `out` of the logins that are logged from now on, for ever. A missing database may come.
-pub(super) async fn watch(path: PathBuf, out: mpsc::Sender<Past>) {
-    let mut position = Position::default();
+/// Tells `out` of the logins that are logged from the place in `places` on, or from now on, for ever. A missing database
+/// may come.
+pub(super) async fn watch(path: PathBuf, places: &BTreeMap<String, Bytes>, out: mpsc::Sender<Logged>) {
+    let source = format!("wtmpdb:{}", path.display());
+    let mut missed = None;
+    let mut position = match places.get(&source).map(|at| decode_value::<Position>(at)) {
+        None => Position::default(),
+        Some(Ok(position)) => Position { unwatched: true, ..position },
+        Some(Err(error)) => {
+            missed = Some(format!(
+                "what was kept of {source} cannot be read ({error}); logins while the node was down may be missing"
+            ));
+            Position::default()
+        }
+    };
     let mut complained = false;
     loop {
         match PathWatch::new(&path, Expect::File) {
@@ -202,12 +233,17 @@ pub(super) async fn watch(path: PathBuf, out: mpsc::Sender<Past>) {
                 let mut again = path.exists();
                 while again {
                     match read(position.clone(), path.clone()).await {
-                        Ok((read, news, more)) => {
+                        Ok((read, logins, more)) => {
+                            let at = encode_value(&read);
+                            let place =
+                                (encode_value(&position) != at).then(|| Place { source: source.clone(), at });
                             (position, again, complained) = (read, more, false);
-                            for login in news {
-                                if out.send(login).await.is_err() {
-                                    return;
-                                }
+                            let missed = missed.take();
+                            if logins.is_empty() && place.is_none() && missed.is_none() {
+                                continue;
+                            }
+                            if out.send(Logged { logins, missed, place }).await.is_err() {
+                                return;
                             }
                         }
                         Err(error) => {

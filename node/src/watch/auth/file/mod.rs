@@ -1,10 +1,7 @@
 //! The auth log in files, as rsyslog and others write them: followed by inotify through rotation,
-//! truncation and absence. `tail` is one log, `opened` one file of it, `rotation` finds the files that it
-//! was before, `position` says how far it has been read.
+//! truncation and absence. `tail` is one log, `opened` one file of it.
 
 mod opened;
-pub(super) mod position;
-mod rotation;
 mod tail;
 #[cfg(test)]
 mod tail_tests;
@@ -22,11 +19,13 @@ use inotify::{EventStream, Inotify, WatchMask};
 use jiff::{Timestamp, tz::TimeZone};
 use secmon_protocol::facet::Unavailable;
 
-use self::{opened::CHUNK, position::FilePosition, tail::Tail};
+use self::{opened::CHUNK, tail::Tail};
 use super::{
     parse::{Context, Parsed, parse_line},
-    report::{Closed, Origin, Report},
+    report::{Closed, Report},
+    twins::SourceId,
 };
+pub(in crate::watch) use crate::watch::log_file::position::LogPlace;
 
 /// Room for a few dozen inotify events.
 const EVENT_BUFFER: usize = 4 << 10;
@@ -40,12 +39,17 @@ pub(super) struct Files {
     names: BTreeSet<OsString>,
 }
 
-/// How far each of the files has been read, in their order; none for one that does not exist.
-pub(super) type Positions = Vec<Option<FilePosition>>;
+/// How far each of the files has been read, in their order.
+pub(super) type Positions = Vec<LogPlace>;
 
 /// The ends of `paths` now.
 pub(super) fn ends_of(paths: &[PathBuf]) -> Positions {
-    paths.iter().map(|path| FilePosition::end_of(path)).collect()
+    paths.iter().map(|path| LogPlace::end_of(path)).collect()
+}
+
+/// What the place in a file is called.
+pub(super) fn place_name(path: &Path) -> String {
+    format!("file:{}", path.display())
 }
 
 impl Files {
@@ -56,7 +60,7 @@ impl Files {
     /// When the kernel gives no inotify instance.
     pub(super) fn new(paths: &[PathBuf], starts: &Positions) -> io::Result<Self> {
         let events = Inotify::init()?.into_event_stream(vec![0; EVENT_BUFFER])?;
-        let starts = starts.iter().cloned().chain(std::iter::repeat(None));
+        let starts = starts.iter().cloned().chain(std::iter::repeat(LogPlace::default()));
         let mut files = Self {
             events,
             tails: paths.iter().zip(starts).map(|(path, start)| Tail::new(path, start)).collect(),
@@ -68,7 +72,7 @@ impl Files {
 
     /// How far they have been read.
     pub(super) fn positions(&self) -> Positions {
-        self.tails.iter().map(Tail::position).collect()
+        self.tails.iter().map(Tail::place).collect()
     }
 
     /// Watches first, looks afterwards: what changes in between is seen twice rather than never.
@@ -98,23 +102,21 @@ impl Files {
     pub(super) async fn read(&mut self, report: &mut Report) -> Result<(), Closed> {
         let mut watches = self.events.watches();
         let mut buffer = vec![0; CHUNK];
-        let mut found: Vec<(Parsed, FilePosition)> = Vec::new();
         let mut more = true;
         while more {
             more = false;
             let context = Context::new(Timestamp::now(), TimeZone::system());
             for (number, tail) in self.tails.iter_mut().enumerate() {
-                more |=
-                    tail.read(&mut buffer, &mut watches, |line, behind| match parse_line(line, &context) {
-                        Parsed::Unknown => {}
-                        parsed => found.push((parsed, behind)),
-                    });
+                let source = SourceId::file(number);
+                more |= tail.read(&mut buffer, &mut watches, |line| match parse_line(line, &context) {
+                    Parsed::Unknown => {}
+                    parsed => report.parsed(parsed, source),
+                });
                 for loss in tail.losses() {
-                    report.missed(loss).await?;
+                    report.missed(loss);
                 }
-                for (parsed, behind) in found.drain(..) {
-                    report.parsed(parsed, Origin::File(number, behind)).await?;
-                }
+                report.place(&place_name(tail.path()), &tail.place());
+                report.flush().await?;
             }
             tokio::task::yield_now().await;
         }

@@ -9,17 +9,15 @@ use std::{
         fd::AsRawFd,
         unix::fs::{FileExt, MetadataExt},
     },
-    sync::Arc,
     time::Instant,
 };
 
+use bytes::Bytes;
 use inotify::{WatchDescriptor, WatchMask, Watches};
 use secmon_protocol::limits;
 
-use super::{
-    super::lines::Lines,
-    position::{self, FileId, FilePosition},
-};
+use super::super::lines::Lines;
+use crate::watch::log_file::position::{self, FileId, FilePosition};
 
 /// Bytes read in one go, before others have their turn.
 pub(super) const CHUNK: usize = 64 << 10;
@@ -39,7 +37,7 @@ pub(super) struct Opened {
     pub(super) id: FileId,
     offset: u64,
     /// See [`FilePosition`].
-    first: Arc<[u8]>,
+    first: Bytes,
     /// When it was written last, as of the last look.
     modified: i128,
     pub(super) lines: Lines,
@@ -105,7 +103,10 @@ impl Opened {
 
     /// Behind the last line that was read whole.
     pub(super) fn position(&self) -> FilePosition {
-        self.at(self.offset - self.lines.open())
+        let offset = self.offset - self.lines.open();
+        // No byte that may be written anew: of an unfinished line, or one that an editor takes away.
+        let known = self.first.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+        FilePosition { id: self.id, offset, first: self.first.slice(..known), modified: self.modified }
     }
 
     /// Whether `other` is a copy of it, that holds at least what was read of it so far.
@@ -117,20 +118,16 @@ impl Opened {
         face.contains(&b'\n') && long_enough && position::starts_with(other, &face)
     }
 
-    fn at(&self, offset: u64) -> FilePosition {
-        FilePosition { id: self.id, offset, first: Arc::clone(&self.first), modified: self.modified }
-    }
-
     /// Goes back to the start of the file. What was held of an unfinished line is the caller's.
     pub(super) fn rewind(&mut self) -> Lines {
         self.offset = 0;
-        self.first = Arc::default();
+        self.first = Bytes::new();
         self.modified = self.modified_now();
         std::mem::replace(&mut self.lines, Lines::new(limits::MAX_LINE))
     }
 
-    /// Reads one chunk into `buffer`, and gives the lines that end in it, with the place behind each.
-    pub(super) fn read(&mut self, buffer: &mut [u8], mut line: impl FnMut(&[u8], FilePosition)) -> Got {
+    /// Reads one chunk into `buffer`, and gives the lines that end in it.
+    pub(super) fn read(&mut self, buffer: &mut [u8], mut line: impl FnMut(&[u8])) -> Got {
         let count = match self.file.read_at(buffer, self.offset) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Got::Some,
@@ -150,17 +147,13 @@ impl Opened {
         if count == 0 {
             return Got::Nothing;
         }
-        let before = self.offset;
-        let end = before + count as u64;
+        let end = self.offset + count as u64;
         if position::wants_more(&self.first, end) {
             // If it is truncated this moment, the next reading sees that nothing fits.
             self.first = position::first_bytes(&self.file, end).unwrap_or_default();
         }
-        let here = self.at(before);
         self.offset = end;
-        self.lines.push(&buffer[..count], |text, used| {
-            line(text, FilePosition { offset: before + used as u64, ..here.clone() });
-        });
+        self.lines.push(&buffer[..count], |text, _| line(text));
         Got::Some
     }
 

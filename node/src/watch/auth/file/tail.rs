@@ -16,9 +16,9 @@ use std::{
 
 use inotify::Watches;
 
-use super::{
-    opened::{Got, Opened, Role},
-    position::{self, FileId, FilePosition},
+use super::opened::{Got, Opened, Role};
+use crate::watch::log_file::{
+    position::{self, Chained, FileId, FilePosition, LogPlace},
     rotation::{self, Rotated},
 };
 
@@ -30,11 +30,14 @@ pub(super) const LINGER: Duration = Duration::from_secs(30);
 /// Most files that are read one after the other. Reached only after as many rotations in one standstill.
 const MAX_FILES: usize = 64;
 
+/// Most rotated files that are kept by identity for the next process: more than any rotation keeps that is about.
+const MAX_OLDER: usize = 128;
+
 /// A followed log.
 pub(super) struct Tail {
     path: PathBuf,
     /// Where to begin, until something has been opened.
-    start: Option<FilePosition>,
+    start: Option<LogPlace>,
     /// Oldest first; the last is the one that stands at the path, or stood there last.
     files: VecDeque<Opened>,
     /// The rotated files that there were when the last file was opened, as they were then.
@@ -45,22 +48,17 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Follows `path` from `start` on. Without one, the log does not exist yet, and is read from its start
-    /// when it appears.
-    pub(super) fn new(path: &Path, start: Option<FilePosition>) -> Self {
-        let mut tail = Self {
+    /// Follows `path` from `start` on. Where there was no log then, it is read from its start when it appears.
+    pub(super) fn new(path: &Path, start: LogPlace) -> Self {
+        Self {
             path: path.to_owned(),
-            start,
+            older: start.older.iter().copied().collect(),
+            start: Some(start),
             files: VecDeque::new(),
-            older: BTreeSet::new(),
             missing_since: None,
             problem: None,
             losses: Vec::new(),
-        };
-        if tail.start.is_none() {
-            tail.note_older(&rotation::beside(&tail.target()), i128::MAX);
         }
-        tail
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -98,10 +96,20 @@ impl Tail {
         std::mem::take(&mut self.losses)
     }
 
-    /// How far the log has been read; none when it has never been there.
-    pub(super) fn position(&self) -> Option<FilePosition> {
-        let reading = self.files.iter().find(|file| file.left_since.is_none());
-        reading.map(Opened::position).or_else(|| self.start.clone())
+    /// How far the log has been read.
+    pub(super) fn place(&self) -> LogPlace {
+        if let Some(start) = &self.start {
+            return start.clone();
+        }
+        let files = self.files.iter().map(|file| Chained {
+            at: file.position(),
+            left: file.left_since.is_some(),
+            copy: file.role == Role::Copy,
+        });
+        let mut older: Vec<_> = self.older.iter().copied().collect();
+        older.sort_by_key(|(_, modified)| std::cmp::Reverse(*modified));
+        older.truncate(MAX_OLDER);
+        LogPlace { files: files.collect(), older }
     }
 
     /// Looks at what stands at the path now, and opens it if that is another file than before.
@@ -140,20 +148,76 @@ impl Tail {
             if removed && found > 0 && !lives_on() {
                 self.lose("it was rotated, and what was rotated removed, before it was read");
             }
-        } else if let Some(start) = self.start.take() {
-            if start.is_in(&new) && (start.has_face() || start.id == id) {
-                offset = position::line_start(&new, start.offset)?;
-                if offset == 0 {
-                    // Nothing in it shows whether it was rotated by copying and truncating since.
-                    self.take_up_between(0, start.modified..=i128::MAX, id, &beside, watches);
+        } else if let Some(LogPlace { files: mut before, .. }) = self.start.take() {
+            match before.pop() {
+                None => {
+                    // It came, and may have been rotated, while nobody looked.
+                    self.take_up_between(0, i128::MIN..=i128::MAX, id, &beside, watches);
                 }
-            } else {
-                self.find_start(&start, id, &beside, watches);
+                Some(last) => {
+                    // What was empty has nothing to be known by but an inode, which is used again.
+                    for chained in before.into_iter().filter(|file| file.at.has_face() || !file.left) {
+                        self.find_again(&chained, id, &beside, watches);
+                    }
+                    offset = self.find_last(&last, &new, &beside, watches)?;
+                }
             }
         }
         self.add(new, offset, Role::Log, self.files.len(), watches);
         self.note_older(&beside, i128::MAX);
         Ok(())
+    }
+
+    /// Goes on in a file that had been rotated already.
+    fn find_again(&mut self, was: &Chained, at_path: FileId, beside: &[Rotated], watches: &mut Watches) {
+        let open = |by_face: bool| {
+            let same = |other: &&Rotated| {
+                !other.compressed && other.id != at_path && (by_face || other.id == was.at.id)
+            };
+            let open = |other: &Rotated| position::open(&other.path).ok();
+            let files = beside.iter().filter(same).filter_map(open);
+            files.into_iter().find(|file| was.at.is_in(file) && (!by_face || was.at.has_face()))
+        };
+        match open(false).or_else(|| open(true)) {
+            Some(file) => {
+                let role = if was.copy { Role::Copy } else { Role::Log };
+                let before = self.files.len();
+                self.add(file, was.at.offset, role, before, watches);
+                if was.left
+                    && let Some(file) = self.files.get_mut(before)
+                {
+                    // It is read for another while: a writer may have been as late as we are.
+                    file.left_since = Some(Instant::now());
+                }
+            }
+            // Compressed as it was read, nothing of it is missing.
+            None if was.left && beside.iter().any(|f| f.compressed && f.modified == was.at.modified) => {}
+            None => {
+                self.lose("it was rotated, and what was rotated removed or compressed, before it was read")
+            }
+        }
+    }
+
+    /// Finds the file that stood at the path last. Gives where to go on in `new`, which stands there now.
+    fn find_last(
+        &mut self,
+        last: &Chained,
+        new: &File,
+        beside: &[Rotated],
+        watches: &mut Watches,
+    ) -> io::Result<u64> {
+        let (start, id) = (&last.at, FileId::from(&new.metadata()?));
+        if !start.is_in(new) || !(start.has_face() || start.id == id) {
+            self.find_start(start, id, beside, watches);
+            return Ok(0);
+        }
+        let offset = position::line_start(new, start.offset)?;
+        if offset == 0 {
+            // Nothing in it shows whether it was rotated by copying and truncating since.
+            let index = self.files.len();
+            self.take_up_between(index, start.modified..=i128::MAX, id, beside, watches);
+        }
+        Ok(offset)
     }
 
     /// Finds the file that `start` is in, which has been rotated since, and those after it.
@@ -256,13 +320,12 @@ impl Tail {
         }
     }
 
-    /// Reads one chunk and gives the lines that end in it, with the place behind each. False when there is
-    /// nothing more for now.
+    /// Reads one chunk and gives the lines that end in it. False when there is nothing more for now.
     pub(super) fn read(
         &mut self,
         buffer: &mut [u8],
         watches: &mut Watches,
-        mut line: impl FnMut(&[u8], FilePosition),
+        mut line: impl FnMut(&[u8]),
     ) -> bool {
         if let Some(until) = self.files.back().filter(|last| last.is_new()).map(Opened::modified_now) {
             let beside = rotation::beside(&self.target());
@@ -291,8 +354,7 @@ impl Tail {
                 Role::Log if !moved_on && file.left_since.is_none() => return false,
                 Role::Log if file.left_since.get_or_insert_with(Instant::now).elapsed() < LINGER => at += 1,
                 Role::Log | Role::Copy => {
-                    let end = file.position();
-                    file.lines.finish(|text| line(text, end));
+                    file.lines.finish(&mut line);
                     file.forget_watch(watches);
                     self.files.remove(at);
                 }

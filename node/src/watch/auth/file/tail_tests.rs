@@ -13,11 +13,8 @@ use inotify::Inotify;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{
-    opened::CHUNK,
-    position::{FileId, FilePosition},
-    tail::Tail,
-};
+use super::{opened::CHUNK, tail::Tail};
+use crate::watch::log_file::position::{FileId, LogPlace};
 
 /// How many rotated files are kept: more than there are rotations in a sequence.
 const KEPT: usize = 40;
@@ -60,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Edit),
         2 => Just(Step::Compress),
         5 => Just(Step::Read),
+        2 => Just(Step::Restart),
     ]
 }
 
@@ -214,7 +212,7 @@ struct Reader {
 
 impl Reader {
     fn new(log: &Path) -> Self {
-        let tail = Tail::new(log, FilePosition::end_of(log));
+        let tail = Tail::new(log, LogPlace::end_of(log));
         let mut reader =
             Self { tail, inotify: Inotify::init().unwrap(), lines: Vec::new(), losses: Vec::new() };
         reader.tail.refresh(&mut reader.inotify.watches());
@@ -224,7 +222,7 @@ impl Reader {
     fn read(&mut self) {
         let mut buffer = vec![0; CHUNK];
         self.tail.refresh(&mut self.inotify.watches());
-        while self.tail.read(&mut buffer, &mut self.inotify.watches(), |line, _| {
+        while self.tail.read(&mut buffer, &mut self.inotify.watches(), |line| {
             self.lines.push(String::from_utf8_lossy(line).into_owned());
         }) {}
         self.losses.extend(self.tail.losses());
@@ -232,11 +230,13 @@ impl Reader {
 
     fn has_begun(&self, log: &Path) -> bool {
         let at_path = fs::metadata(log).ok().map(|meta| FileId::from(&meta));
-        self.tail.position().is_some_and(|position| position.offset > 0 && Some(position.id) == at_path)
+        let place = self.tail.place();
+        let reading = place.files.iter().find(|file| !file.left).map(|file| &file.at);
+        reading.is_some_and(|at| at.offset > 0 && Some(at.id) == at_path)
     }
 
     fn restart(&mut self) {
-        self.tail = Tail::new(self.tail.path(), self.tail.position());
+        self.tail = Tail::new(self.tail.path(), self.tail.place());
     }
 }
 

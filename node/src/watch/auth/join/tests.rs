@@ -357,9 +357,19 @@ fn what_was_said_long_ago_is_forgotten() {
         |at: u32| format!("{at} sshd[68]: Failed password for invalid user bob from 127.0.0.1 port 1 ssh2");
     assert_eq!(joined(&[denied, &failed(600)])[1], "2 failed by=bob port=1: not listed in AllowUsers");
     assert_eq!(joined(&[denied, &failed(601)])[1], "2 failed by=bob port=1");
-    // A clock that went back is as far away.
+    // A line that follows is no older, whatever a clock says that was set back.
     let late = "700 sshd[68]: User bob from 127.0.0.1 not allowed because not listed in AllowUsers";
-    assert_eq!(joined(&[late, &failed(0)])[1], "2 failed by=bob port=1");
+    assert_eq!(joined(&[late, &failed(0)])[1], "2 failed by=bob port=1: not listed in AllowUsers");
+}
+
+#[test]
+fn a_clock_that_is_set_back_neither_doubles_nor_holds() {
+    let herald = "700 sshd[68]: error: PAM: Authentication failure for root from 127.0.0.1";
+    let carrier = "5 sshd[68]: Failed keyboard-interactive/pam for root from 127.0.0.1 port 5 ssh2";
+    assert_eq!(joined(&[herald, carrier]).len(), 1);
+    let other = "5 sshd[69]: Failed password for root from 127.0.0.1 port 6 ssh2";
+    let [first, second] = &joined(&[herald, other])[..] else { panic!() };
+    assert!(first.starts_with("2 failed") && second.starts_with("1 failed"), "{first} {second}");
 }
 
 #[test]

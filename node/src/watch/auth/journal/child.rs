@@ -17,9 +17,10 @@ use super::{
         lines::Lines,
         marks::Marks,
         parse::{Context, Parsed, parse_journal},
-        report::{Closed, JOURNALD, Origin, Report},
+        report::{Closed, JOURNALD, Report},
+        twins::SourceId,
     },
-    Cursor, Journal, Position,
+    Cursor, Journal, Position, UnixMicros,
     access::{Places, kind},
 };
 
@@ -88,10 +89,10 @@ impl Journal {
         command.args(["--follow", "--no-tail", "--output=json", "--all", "--no-pager", "--quiet", FIELDS]);
         match &self.position {
             // Not `--lines=0`: what is logged while the child starts would be lost.
-            Position::Since(time) => command.arg(format!(
+            Position::Since(UnixMicros(micros)) => command.arg(format!(
                 "--since=@{}.{:06}",
-                time.as_second(),
-                time.subsec_microsecond().unsigned_abs()
+                micros.div_euclid(1_000_000),
+                micros.rem_euclid(1_000_000)
             )),
             // Not `--after-cursor`: see `Cursor::is_same_entry`.
             Position::After(cursor) => command.arg(format!("--cursor={}", cursor.as_str())),
@@ -171,6 +172,8 @@ impl Journal {
                         break Ended::Replaced("the journal has been silent for long");
                     }
                     marks.look();
+                    marks.keep(report);
+                    report.flush().await?;
                 }
             }
         };
@@ -188,7 +191,7 @@ impl Journal {
         Ok((ended, ready))
     }
 
-    /// Reports the events of a chunk; only then the position moves past them.
+    /// Reports the events of a chunk, and that it has been read up to there.
     async fn entries(
         &mut self,
         entries: &mut Entries,
@@ -206,7 +209,7 @@ impl Journal {
         for entry in found {
             let expected = entries.expected.take();
             let Some((parsed, cursor)) = entry else {
-                report.missed(format!("an entry of the journal is larger than {MAX_ENTRY} bytes")).await?;
+                report.missed(format!("an entry of the journal is larger than {MAX_ENTRY} bytes"));
                 continue;
             };
             let Some(cursor) = cursor else { continue };
@@ -217,11 +220,12 @@ impl Journal {
                 // journalctl goes on with the next entry that there is.
                 let reason =
                     "the journal no longer holds what was read last; what was logged after it may be missing";
-                report.missed(reason.to_owned()).await?;
+                report.missed(reason.to_owned());
             }
-            report.parsed(parsed, Origin::Journal(cursor.clone())).await?;
+            report.parsed(parsed, SourceId::JOURNALD);
             self.position = Position::After(cursor);
         }
+        self.keep(report);
         report.pause().await
     }
 }

@@ -1,8 +1,10 @@
 //! A place in the journal: the entry that was read last. Pure.
 
+use serde::{Deserialize, Serialize};
+
 /// A cursor, sd_journal_get_cursor(3): `s=…;i=…;b=…;m=…;t=…;x=…`, the file's sequence and the number in it,
 /// boot, times, and a hash of what the entry says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cursor(String);
 
 /// What an entry keeps when journald copies it from memory to disk (`journalctl --flush`); sequence and

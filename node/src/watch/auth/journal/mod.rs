@@ -9,14 +9,14 @@ mod cursor;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
-use secmon_protocol::facet::Unavailable;
+use secmon_protocol::{codec::Value, facet::Unavailable};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-pub(super) use self::cursor::Cursor;
-use self::{access::Access, child::Ended};
+use self::{access::Access, child::Ended, cursor::Cursor};
 use super::{
     marks::Marks,
-    report::{Closed, Report},
+    report::{Closed, JOURNALD, Report},
 };
 
 /// A child that lived this long was well; the next one starts at once.
@@ -37,12 +37,24 @@ pub(super) struct Journal {
 }
 
 /// Where the next child begins.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Position {
     /// With what was logged then.
-    Since(Timestamp),
+    Since(UnixMicros),
     /// With what comes after this entry, which was read last.
     After(Cursor),
+}
+
+impl Value for Position {}
+
+/// A time as journald has it, in microseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct UnixMicros(i64);
+
+impl From<Timestamp> for UnixMicros {
+    fn from(time: Timestamp) -> Self {
+        Self(time.as_microsecond())
+    }
 }
 
 /// How following ended.
@@ -70,7 +82,11 @@ impl Journal {
 
     /// A journal in other places, from now on.
     pub(super) fn at(program: OsString, socket: PathBuf, folders: Vec<PathBuf>) -> Self {
-        Self { program, access: Access { socket, folders }, position: Position::Since(Timestamp::now()) }
+        Self {
+            program,
+            access: Access { socket, folders },
+            position: Position::Since(Timestamp::now().into()),
+        }
     }
 
     /// Whether it seems that it can be read.
@@ -78,9 +94,21 @@ impl Journal {
         self.access.check().is_ok()
     }
 
+    /// Goes on where the last process was, if one was.
+    pub(super) fn resume(&mut self, report: &mut Report) {
+        if let Some(position) = report.kept(JOURNALD) {
+            self.position = position;
+        }
+    }
+
     /// Begins elsewhere.
     pub(super) fn begin(&mut self, position: Position) {
         self.position = position;
+    }
+
+    /// Keeps where the next child begins.
+    pub(super) fn keep(&self, report: &mut Report) {
+        report.place(JOURNALD, &self.position);
     }
 
     async fn check_twice(&self) -> Result<access::Places, Unavailable> {
@@ -103,6 +131,8 @@ impl Journal {
         recheck: Duration,
         patience: u32,
     ) -> Result<Followed, Closed> {
+        self.keep(report);
+        marks.keep(report);
         let (mut young, mut patience) = (0_u32, patience);
         let (mut was_ready, mut was_steady) = (false, false);
         loop {

@@ -2,41 +2,86 @@
 //! needed: what reaches the core, in order, and no more.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     fs::{self, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use secmon_protocol::facet::Unavailable;
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{super::Observation, *};
+use super::{
+    super::{Observation, Place},
+    *,
+};
 
 mod auto;
 mod journald;
+mod resume;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Watching {
     seen: mpsc::Receiver<Observation>,
+    /// What came together, and was not looked at yet.
+    rest: VecDeque<Observation>,
+    /// The places that came so far.
+    places: BTreeMap<String, Bytes>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Watching {
     fn start(choice: AuthSourceChoice, sources: Sources) -> Self {
+        Self::resume(choice, sources, BTreeMap::new())
+    }
+
+    /// Starts with the places of an earlier one.
+    fn resume(choice: AuthSourceChoice, sources: Sources, places: BTreeMap<String, Bytes>) -> Self {
         let (out, seen) = mpsc::channel(16);
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(watch_sources(choice, sources, out, cancel.clone()));
-        Self { seen, cancel, task }
+        let kept = Kept::new(places.clone());
+        let task = tokio::spawn(watch_sources(choice, sources, kept, out, cancel.clone()));
+        Self { seen, rest: VecDeque::new(), places, cancel, task }
     }
 
     async fn next(&mut self) -> Observation {
-        tokio::time::timeout(DEADLINE, self.seen.recv())
-            .await
-            .expect("nothing was seen")
-            .expect("watcher ended")
+        loop {
+            if let Some(observation) = self.rest.pop_front() {
+                return observation;
+            }
+            let seen = tokio::time::timeout(DEADLINE, self.seen.recv()).await;
+            self.unpack(seen.expect("nothing was seen").expect("watcher ended"));
+        }
+    }
+
+    /// Takes a message apart, as the core does.
+    fn unpack(&mut self, observation: Observation) {
+        match observation {
+            Observation::Together(all) => all.into_iter().for_each(|one| self.unpack(one)),
+            Observation::Place(Place { source, at }) => drop(self.places.insert(source, at)),
+            other => self.rest.push_back(other),
+        }
+    }
+
+    /// Ends it as a kill does that also the core does not survive: what is on its way to it is gone.
+    async fn lose(mut self) -> (Vec<Observation>, BTreeMap<String, Bytes>) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        (self.rest.into(), self.places)
+    }
+
+    /// Ends it as a kill does: what it has not sent is gone. Gives the places that came.
+    async fn kill(mut self) -> (Vec<Observation>, BTreeMap<String, Bytes>) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        while let Some(observation) = self.seen.recv().await {
+            self.unpack(observation);
+        }
+        (self.rest.into(), self.places)
     }
 
     /// The user of the next event.
@@ -72,8 +117,11 @@ impl Watching {
 
     async fn end(mut self) {
         self.cancel.cancel();
-        tokio::time::timeout(DEADLINE, self.task).await.expect("does not end").expect("panicked");
-        assert_eq!(self.seen.recv().await, None, "more than expected");
+        tokio::time::timeout(DEADLINE, &mut self.task).await.expect("does not end").expect("panicked");
+        while let Some(observation) = self.seen.recv().await {
+            self.unpack(observation);
+        }
+        assert_eq!(self.rest, [], "more than expected");
     }
 }
 
@@ -282,9 +330,9 @@ async fn a_backlog_of_100_mb_is_read_with_little_memory_and_leaves_others_their_
 
     let before = anonymous_kib();
     let (out, mut seen) = mpsc::channel(4);
-    let mut report = Report::new(out, Some(Twins::default()));
+    let mut report = Report::new(out, true, Kept::default());
     // From its start, as a node does that finds its place there.
-    let mut files = Files::new(&[log], &vec![None]).unwrap();
+    let mut files = Files::new(&[log], &vec![LogPlace::default()]).unwrap();
     let mut most = 0;
     let reading = async {
         files.read(&mut report).await.unwrap();
@@ -293,8 +341,8 @@ async fn a_backlog_of_100_mb_is_read_with_little_memory_and_leaves_others_their_
     let counting = async {
         let mut events = 0;
         while let Some(observation) = seen.recv().await {
-            assert!(matches!(observation, Observation::Auth(_)), "{observation:?}");
-            events += 1;
+            let Observation::Together(all) = observation else { panic!("{observation:?}") };
+            events += all.iter().filter(|one| matches!(one, Observation::Auth(_))).count();
             most = most.max(anonymous_kib());
         }
         events

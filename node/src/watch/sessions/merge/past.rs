@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use secmon_protocol::session::Session;
 
-use super::{Logind, Merge};
+use super::{Doubt, Logind, Merge, RECENT};
 
 impl Merge {
     /// Adds the logs that hold a session to its sources.
@@ -36,7 +36,7 @@ impl Merge {
     ) {
         let Self { recent, named, held, unseen, missed, logind, .. } = self;
         let heard = matches!(logind, Logind::Heard { lost: None, .. });
-        self.doubts.retain(|(past, by)| {
+        self.doubts.retain(|Doubt { past, by, .. }| {
             let told =
                 recent.iter_mut().find(|(session, seen)| past.is(session) && !seen.contains(&past.source));
             if let Some((_, seen)) = told {
@@ -47,12 +47,18 @@ impl Merge {
                 // The others may be about to say the same.
                 return true;
             }
+            // Logins that nobody watched may have been named just now.
             let lives = |key: &String, session: &Session| {
-                past.is(session) && !named.get(key).is_some_and(|named| named.contains(&past.source))
+                past.is(session)
+                    && (past.unwatched || !named.get(key).is_some_and(|named| named.contains(&past.source)))
             };
             // A further terminal of a session that lives, as far as anybody can know: logind, which hears of every
-            // login, has announced none that it could not describe.
-            let is_channel = || heard && unseen.is_empty() && current.values().any(|s| past.is_within(s));
+            // login, has announced none that it could not describe. Nobody heard logind while the node did not run.
+            let is_channel = || {
+                let heard = heard && unseen.is_empty() && !past.unwatched;
+                current.values().any(|s| past.is_led_as(s) || (heard && past.is_within(s)))
+                    || recent.iter().any(|(s, _)| past.is_led_as(s))
+            };
             let is_no_login = || match &*logind {
                 Logind::Heard { sessions, .. } => {
                     sessions.values().any(|s| !s.is_login() && past.is(&s.session()))
@@ -64,7 +70,9 @@ impl Merge {
                 || is_channel()
                 || is_no_login();
             if !known {
-                flashes.push((format!("{}:{}", past.source.as_str(), past.id), past.session()));
+                let session = past.session();
+                recent.push_back((session.clone(), [past.source].into()));
+                flashes.push((format!("{}:{}", past.source.as_str(), past.id), session));
                 // logind told of one that it could not describe: this one, as far as anybody can know.
                 if !unseen.is_empty() {
                     unseen.remove(0);
@@ -72,6 +80,9 @@ impl Merge {
             }
             false
         });
+        while recent.len() > RECENT {
+            recent.pop_front();
+        }
         let before = unseen.len();
         unseen.retain(|by| now < *by);
         match before - unseen.len() {

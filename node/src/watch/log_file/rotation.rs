@@ -20,15 +20,15 @@ const MOST: usize = 1_000;
 
 /// A file beside a log that was, or may have been, that log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rotated {
-    pub(super) path: PathBuf,
-    pub(super) id: FileId,
-    pub(super) modified: i128,
-    pub(super) compressed: bool,
+pub(in crate::watch) struct Rotated {
+    pub(in crate::watch) path: PathBuf,
+    pub(in crate::watch) id: FileId,
+    pub(in crate::watch) modified: i128,
+    pub(in crate::watch) compressed: bool,
 }
 
 /// What stands beside the log at `path` now.
-pub(super) fn beside(path: &Path) -> Vec<Rotated> {
+pub(in crate::watch) fn beside(path: &Path) -> Vec<Rotated> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
@@ -66,7 +66,7 @@ fn is_date(text: &[u8]) -> bool {
 ///
 /// `ours` are the times at which the known files may have been compressed: what does that gives the result the
 /// time of the log. `older` are those that had been rotated before, as they were then.
-pub(super) fn between(
+pub(in crate::watch) fn between(
     beside: &[Rotated],
     times: &RangeInclusive<i128>,
     known: &[FileId],
