@@ -52,6 +52,13 @@ enum What {
     Connections(connections::Arguments),
     /// How long the event of a quiet node takes beside nodes that send all they can.
     Overload(overload::Arguments),
+    /// The server that `connections` compares with.
+    #[command(hide = true)]
+    BareTls {
+        /// Let clients resume their sessions.
+        #[arg(long)]
+        tickets: bool,
+    },
     /// Lines per second of the auth log's parser, on one core.
     Parse(parse::Arguments),
     /// Processor time of a node with a WireGuard peer that talks, beside a node that does not watch WireGuard.
@@ -73,6 +80,7 @@ fn main() -> anyhow::Result<()> {
         What::Latency { count, json } => latency::run(count, json),
         What::Fanout(arguments) => fanout::run(&arguments),
         What::Connections(arguments) => connections::run(&arguments),
+        What::BareTls { tickets } => connections::bare::serve(tickets),
         What::Overload(arguments) => overload::run(&arguments),
         What::Parse(arguments) => parse::run(&arguments),
         What::Wireguard { seconds, silent, json } => wireguard::run(seconds, silent, json),

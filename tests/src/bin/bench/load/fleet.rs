@@ -1,7 +1,7 @@
 //! Nodes that have joined a hub: their papers, and connections made with them.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -24,7 +24,7 @@ use secmon_protocol::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpSocket, TcpStream, UnixStream},
+    net::{TcpStream, UnixStream},
     task::JoinSet,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -134,11 +134,9 @@ fn member(identity: &Identity) -> anyhow::Result<Member> {
     Ok(Member { key: u64::from_be_bytes(key), tls: Arc::new(tls) })
 }
 
-/// One TLS connection, from 127.0.0.1.
+/// One TLS connection.
 pub(crate) async fn connect(tls: &Arc<ClientConfig>, to: SocketAddr) -> anyhow::Result<TlsStream<TcpStream>> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))?;
-    let stream = socket.connect(to).await?;
+    let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     Ok(TlsConnector::from(tls.clone()).connect(ServerName::try_from(node::SERVER_NAME)?, stream).await?)
 }

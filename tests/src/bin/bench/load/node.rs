@@ -1,6 +1,6 @@
 //! A simulated node: sends records under the window of the real one, and answers pings.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -65,6 +65,11 @@ impl SimNode {
         let (reader, writer) = tokio::io::split(conn.into_inner());
         let reader = FramedRead::new(reader, codec::frames());
         Ok(Self { reader, writer, sent: 0, acked: 0, flying: VecDeque::new() })
+    }
+
+    /// As [`SimNode::connect`], for a task of its own.
+    pub(crate) async fn connect_to(member: Arc<Member>, to: SocketAddr) -> anyhow::Result<Self> {
+        Self::connect(&member, to).await
     }
 
     /// Sends `count` events as fast as the hub takes them, and waits until all are acknowledged.

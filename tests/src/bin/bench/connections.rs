@@ -1,6 +1,0 @@
-//! placeholder
-#[derive(clap::Args)]
-pub(crate) struct Arguments {}
-pub(crate) fn run(_: &Arguments) -> anyhow::Result<()> {
-    Ok(())
-}
