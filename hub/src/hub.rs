@@ -72,8 +72,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let store = Store::open(&config.state_dir)?;
     let kept = store.load()?;
     let listen = config.hub.listen;
-    let listener =
-        TcpListener::bind(listen).await.map_err(|source| HubError::Listen { address: listen, source })?;
+    let listener = accept::bind(listen).map_err(|source| HubError::Listen { address: listen, source })?;
     let address = listener.local_addr().map_err(|source| HubError::Listen { address: listen, source })?;
     let socket = client::bind(&config.socket_path, config.socket.mode, group)?;
 
