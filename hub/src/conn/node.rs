@@ -8,9 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
 use secmon_protocol::{
-    command::RunEnd,
     ids::Epoch,
-    limits::MAX_CHUNK,
     message::{
         ErrorCode, Refusal,
         node::{Hello, HubToNode, NodeToHub},
@@ -26,13 +24,13 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ending, Shared,
-    wire::{self, Reader, WireError},
+    Ending, Shared, intake,
+    wire::{self, Reader},
 };
 use crate::{
     actor::{Message, ToLink, Wire},
     ca::{Fingerprint, fingerprint},
-    core::{Incoming, Introduction, Link, batch_cost, check_commands},
+    core::{Introduction, Link},
 };
 
 /// Messages that wait for a node to read them. One acknowledgement per batch, and what its runs need: a node
@@ -40,8 +38,6 @@ use crate::{
 const QUEUE: usize = 1024;
 /// A side that hears nothing for this many heartbeats takes the other for gone.
 const MISSED: u32 = 3;
-/// What one command of an allowlist takes in memory, by estimate.
-const COMMAND_COST: usize = 512;
 /// How long a writer waits for a node to take what was sent before it is closed.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -95,7 +91,7 @@ pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Sh
     let wire = Wire { queue, kill: kill.clone() };
     shared.actor.send(Message::NodeUp(link, Box::new(introduction), wire)).await;
     let ending = tokio::select! {
-        ending = read(&mut reader, link, shared) => ending,
+        ending = intake::run(&mut reader, link, &shared.actor, shared.heartbeat * MISSED) => ending,
         ending = write(&mut writer, waiting, shared.heartbeat) => ending,
         () = kill.cancelled() => Ending::Bad("it does not read what it is sent".to_owned()),
         () = shared.stop.cancelled() => Ending::stopping(),
@@ -103,45 +99,6 @@ pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Sh
     shared.actor.send(Message::NodeDown(link, ending.reason().to_owned())).await;
     wire::goodbye(&mut join(reader.into_inner(), writer)).await;
     ending
-}
-
-async fn read(reader: &mut NodeReader, link: Link, shared: &Arc<Shared>) -> Ending {
-    loop {
-        let message = match reader.message_within(shared.heartbeat * MISSED).await {
-            Ok(NodeToHub::Pong { .. }) => continue,
-            Ok(message) => message,
-            Err(WireError::Closed) => return Ending::Usual("the node closed the connection".to_owned()),
-            Err(error) => return error.into(),
-        };
-        let cost = match check(&message) {
-            Ok(cost) => cost,
-            Err(reason) => return Ending::Bad(reason),
-        };
-        let Some(room) = shared.actor.room(cost).await else { return Ending::stopping() };
-        let message = match message {
-            NodeToHub::Records(list) => match Incoming::batch(&list) {
-                Ok(records) => Message::Records(link, records, room),
-                Err(error) => return Ending::Bad(error.to_string()),
-            },
-            other => Message::Node(link, other, room),
-        };
-        shared.actor.send(message).await;
-    }
-}
-
-/// Holds a message against what can be said of it alone. Gives the memory that it takes, by estimate.
-fn check(message: &NodeToHub) -> Result<usize, String> {
-    match message {
-        NodeToHub::Hello(_) => Err("it said Hello twice".to_owned()),
-        NodeToHub::Records(list) => batch_cost(list).map_err(|error| error.to_string()),
-        NodeToHub::Commands(commands) => check_commands(commands).map(|()| commands.len() * COMMAND_COST),
-        NodeToHub::Output { data, .. } if data.len() > MAX_CHUNK => {
-            Err(format!("a chunk of output has {} bytes, over the limit of {MAX_CHUNK}", data.len()))
-        }
-        NodeToHub::Output { data, .. } => Ok(data.len()),
-        NodeToHub::Exit { end: RunEnd::Failed { message, .. }, .. } => Ok(message.len()),
-        _ => Ok(0),
-    }
 }
 
 /// Sends what the actor says, and a Ping each heartbeat.

@@ -1,7 +1,7 @@
 //! A subscriber that does as little as it can: of each event it reads the node's id, the seq and the time, and
 //! skips the rest, so that what is measured is the hub and not the one that listens.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use bytes::{Buf as _, BytesMut};
@@ -10,12 +10,14 @@ use secmon_protocol::{
     ids::RequestId,
     message::client::{ClientToHub, Filter, From, HubToClient},
 };
-use tokio::{io::AsyncReadExt as _, net::UnixStream};
+use tokio::{io::AsyncReadExt as _, net::UnixStream, sync::watch, time::sleep};
 
 use super::{fleet, now, tally::Tally};
 
 /// Room for what is read at once.
 const READ: usize = 256 << 10;
+/// Nothing more comes when nothing has come for so long.
+const QUIET: Duration = Duration::from_secs(10);
 /// The variant of [`HubToClient::Event`]; see `event_header`.
 const EVENT: u8 = 2;
 
@@ -25,6 +27,9 @@ pub(crate) struct Subscriber {
     read: BytesMut,
     /// What it got.
     pub(crate) tally: Tally,
+    /// The node whose records are watched, and how long each took, in nanoseconds.
+    watch: Option<u64>,
+    pub(crate) watched: Vec<u64>,
 }
 
 impl Subscriber {
@@ -38,23 +43,55 @@ impl Subscriber {
             other => bail!("no subscription but {other:?}"),
         }
         let stream = conn.into_inner();
-        Ok(Self { stream, read: BytesMut::with_capacity(2 * READ), tally: Tally::default() })
+        Ok(Self {
+            stream,
+            read: BytesMut::with_capacity(2 * READ),
+            tally: Tally::default(),
+            watch: None,
+            watched: Vec::new(),
+        })
+    }
+
+    /// Reads for ever, but for what one node sends: ends once `told` says how many that are, and all have come, or
+    /// nothing more comes.
+    pub(crate) async fn follow(
+        &mut self,
+        node: u64,
+        mut told: watch::Receiver<Option<usize>>,
+    ) -> anyhow::Result<()> {
+        self.watch = Some(node);
+        loop {
+            let all = *told.borrow_and_update();
+            if all.is_some_and(|all| self.watched.len() >= all) {
+                return Ok(());
+            }
+            tokio::select! {
+                read = self.read() => read?,
+                _ = told.changed(), if all.is_none() => {}
+                () = sleep(QUIET), if all.is_some() => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads what has come.
+    async fn read(&mut self) -> anyhow::Result<()> {
+        self.read.reserve(READ);
+        let read = self.stream.read_buf(&mut self.read).await?;
+        anyhow::ensure!(read > 0, "the hub closed a client's connection");
+        self.take()
     }
 
     /// Reads until this many events have come, or been told as missing.
     pub(crate) async fn read_until(&mut self, delivered: u64) -> anyhow::Result<()> {
         while self.tally.delivered + self.tally.gone < delivered {
-            self.read.reserve(READ);
-            let read = self.stream.read_buf(&mut self.read).await?;
-            anyhow::ensure!(read > 0, "the hub closed a client's connection");
-            self.take()?;
+            self.read().await?;
         }
         Ok(())
     }
 
     /// Takes the frames that are whole.
     fn take(&mut self) -> anyhow::Result<()> {
-        let came = self.tally.latencies.is_some().then(now);
+        let came = (self.tally.latencies.is_some() || self.watch.is_some()).then(now);
         loop {
             let Some(head) = self.read.first_chunk::<4>() else { return Ok(()) };
             let len = u32::from_be_bytes(*head) as usize;
@@ -63,8 +100,12 @@ impl Subscriber {
                 Some(&EVENT) => {
                     let event = Event::of(&frame[1..]).context("an event that is none")?;
                     self.tally.record(event.node, event.seq);
-                    if let (Some(came), Some(latencies)) = (came, &mut self.tally.latencies) {
-                        latencies.push(u64::try_from(came - event.time).unwrap_or(0));
+                    let took = came.map_or(0, |came| u64::try_from(came - event.time).unwrap_or(0));
+                    if let Some(latencies) = &mut self.tally.latencies {
+                        latencies.push(took);
+                    }
+                    if self.watch == Some(event.node) {
+                        self.watched.push(took);
                     }
                 }
                 _ => match codec::decode::<HubToClient>(frame)? {
