@@ -37,7 +37,10 @@ pub(super) async fn run<R: AsyncRead + Unpin>(
     let (portions, others) = (Arc::new(Semaphore::new(PORTIONS)), Arc::new(Semaphore::new(OTHERS)));
     loop {
         let message = match reader.message_within(patience).await {
-            Ok(NodeToHub::Pong { .. }) => continue,
+            Ok(NodeToHub::Pong { .. }) => {
+                reader.relax();
+                continue;
+            }
             Ok(message) => message,
             Err(WireError::Closed) => return Ending::Usual("the node closed the connection".to_owned()),
             Err(error) => return error.into(),

@@ -18,7 +18,7 @@ use tokio::{
     io::{ReadHalf, WriteHalf, join},
     net::TcpStream,
     sync::mpsc,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -107,12 +107,14 @@ async fn write(
     mut queue: mpsc::Receiver<ToLink>,
     heartbeat: Duration,
 ) -> Ending {
-    let mut ticks = interval(heartbeat);
+    // Somewhere in the first heartbeat, so that nodes that came together are not all asked together.
+    let first = Instant::now() + heartbeat.mul_f64(rand::random_range(0.1..=1.0));
+    let mut ticks = interval_at(first, heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is at once; Welcome must be the first message.
-    ticks.tick().await;
     let mut nonce = 0;
     let mut out = BytesMut::new();
+    // Welcome must be the first message.
+    let mut greeted = false;
     loop {
         let mut next = tokio::select! {
             biased;
@@ -120,11 +122,14 @@ async fn write(
                 Some(next) => Some(next),
                 None => return Ending::stopping(),
             },
-            _ = ticks.tick() => {
+            _ = ticks.tick(), if greeted => {
                 nonce += 1;
+                // What a large message needed is not kept for the small ones of an idle node.
+                out = BytesMut::new();
                 Some(ToLink::Message(HubToNode::Ping { nonce }))
             }
         };
+        greeted = true;
         let mut last = None;
         while let Some(message) = next.take() {
             match message {

@@ -52,10 +52,13 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let quiet = members.pop().context("there is one more")?;
     let (mut subscriber, key) = (Subscriber::subscribe(hub.socket()).await?, quiet.key);
     let mut quiet = SimNode::connect(&quiet, hub.address).await?;
+    let mut nodes = Vec::new();
+    for member in &members {
+        nodes.push(SimNode::connect(member, hub.address).await?);
+    }
     let (end, mut flooding) = (Duration::from_secs(arguments.seconds), JoinSet::new());
     let (start, cpu) = (Instant::now(), account::cpu(pid)?);
-    for member in members {
-        let mut node = SimNode::connect(&member, hub.address).await?;
+    for mut node in nodes {
         flooding.spawn(async move {
             let mut sent = 0;
             while start.elapsed() < end {
