@@ -93,14 +93,17 @@ impl<T> Wire<T> {
     }
 }
 
+/// Room in the queue, and the turn of the connection; given back when the message is taken.
+pub(crate) type Turn = [OwnedSemaphorePermit; 2];
+
 /// What comes to the actor.
 pub(crate) enum Message {
     /// A node says Hello.
     NodeUp(Link, Box<Introduction>, Wire<ToLink>),
     /// Records of a node.
-    Records(Link, Vec<Incoming>, OwnedSemaphorePermit),
+    Records(Link, Vec<Incoming>, Turn),
     /// Something else from a node.
-    Node(Link, NodeToHub, OwnedSemaphorePermit),
+    Node(Link, NodeToHub, Turn),
     /// A node's connection has ended.
     NodeDown(Link, String),
     /// A client was let in.
@@ -137,6 +140,13 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// One that no actor hears, and what is sent to it.
+    #[cfg(test)]
+    pub(crate) fn to_nobody() -> (Self, mpsc::Receiver<Message>) {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        (Self { queue, budget: Arc::new(Semaphore::new(BUDGET_KIB)) }, receiver)
+    }
+
     /// Sends, and waits for room. A hub that is stopping no longer listens, which is no news to anyone.
     pub(crate) async fn send(&self, message: Message) {
         let _ = self.queue.send(message).await;

@@ -27,6 +27,12 @@ pub(crate) fn raise() {
     }
 }
 
+/// How many files may be open now, where the system says it.
+pub(crate) fn limit() -> Option<usize> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    usize::try_from(soft).ok()
+}
+
 fn raised() -> nix::Result<rlim_t> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = hard.min(ENOUGH).max(soft);

@@ -82,8 +82,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let (kept, holes, gone) = (store.load()?, store.holes()?, store.gone());
     let reader = LogReader::start(&config.state_dir)?;
     let listen = config.hub.listen;
-    let listener =
-        TcpListener::bind(listen).await.map_err(|source| HubError::Listen { address: listen, source })?;
+    let listener = accept::bind(listen).map_err(|source| HubError::Listen { address: listen, source })?;
     let address = listener.local_addr().map_err(|source| HubError::Listen { address: listen, source })?;
     let socket = client::bind(&config.socket_path, config.socket.mode, group)?;
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod client;
+mod intake;
 mod join;
 mod node;
 mod places;

@@ -8,9 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
 use secmon_protocol::{
-    command::RunEnd,
     ids::Epoch,
-    limits::MAX_CHUNK,
     message::{
         ErrorCode, Refusal,
         node::{Hello, HubToNode, NodeToHub},
@@ -20,19 +18,19 @@ use tokio::{
     io::{ReadHalf, WriteHalf, join},
     net::TcpStream,
     sync::mpsc,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ending, Shared,
-    wire::{self, Reader, WireError},
+    Ending, Shared, intake,
+    wire::{self, Reader},
 };
 use crate::{
     actor::{Message, ToLink, Wire},
     ca::{Fingerprint, fingerprint},
-    core::{Incoming, Introduction, Link, batch_cost, check_commands},
+    core::{Introduction, Link},
 };
 
 /// Messages that wait for a node to read them. One acknowledgement per batch, and what its runs need: a node
@@ -40,8 +38,6 @@ use crate::{
 const QUEUE: usize = 1024;
 /// A side that hears nothing for this many heartbeats takes the other for gone.
 const MISSED: u32 = 3;
-/// What one command of an allowlist takes in memory, by estimate.
-const COMMAND_COST: usize = 512;
 /// How long a writer waits for a node to take what was sent before it is closed.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -96,7 +92,7 @@ pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Sh
     shared.actor.send(Message::NodeUp(link, Box::new(introduction), wire)).await;
     let mut writing = Box::pin(write(&mut writer, waiting, shared.heartbeat));
     let ended = tokio::select! {
-        ending = read(&mut reader, link, shared) => Some(ending),
+        ending = intake::run(&mut reader, link, &shared.actor, shared.heartbeat * MISSED) => Some(ending),
         ending = &mut writing => Some(ending),
         () = kill.cancelled() => Some(Ending::Bad("it does not read what it is sent".to_owned())),
         () = shared.stop.cancelled() => None,
@@ -113,57 +109,20 @@ pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Sh
     ending
 }
 
-async fn read(reader: &mut NodeReader, link: Link, shared: &Arc<Shared>) -> Ending {
-    loop {
-        let message = match reader.message_within(shared.heartbeat * MISSED).await {
-            Ok(NodeToHub::Pong { .. }) => continue,
-            Ok(message) => message,
-            Err(WireError::Closed) => return Ending::Usual("the node closed the connection".to_owned()),
-            Err(error) => return error.into(),
-        };
-        let cost = match check(&message) {
-            Ok(cost) => cost,
-            Err(reason) => return Ending::Bad(reason),
-        };
-        let Some(room) = shared.actor.room(cost).await else { return Ending::stopping() };
-        let message = match message {
-            NodeToHub::Records(list) => match Incoming::batch(&list) {
-                Ok(records) => Message::Records(link, records, room),
-                Err(error) => return Ending::Bad(error.to_string()),
-            },
-            other => Message::Node(link, other, room),
-        };
-        shared.actor.send(message).await;
-    }
-}
-
-/// Holds a message against what can be said of it alone. Gives the memory that it takes, by estimate.
-fn check(message: &NodeToHub) -> Result<usize, String> {
-    match message {
-        NodeToHub::Hello(_) => Err("it said Hello twice".to_owned()),
-        NodeToHub::Records(list) => batch_cost(list).map_err(|error| error.to_string()),
-        NodeToHub::Commands(commands) => check_commands(commands).map(|()| commands.len() * COMMAND_COST),
-        NodeToHub::Output { data, .. } if data.len() > MAX_CHUNK => {
-            Err(format!("a chunk of output has {} bytes, over the limit of {MAX_CHUNK}", data.len()))
-        }
-        NodeToHub::Output { data, .. } => Ok(data.len()),
-        NodeToHub::Exit { end: RunEnd::Failed { message, .. }, .. } => Ok(message.len()),
-        _ => Ok(0),
-    }
-}
-
 /// Sends what the actor says, and a Ping each heartbeat.
 async fn write(
     writer: &mut WriteHalf<TlsStream<TcpStream>>,
     mut queue: mpsc::Receiver<ToLink>,
     heartbeat: Duration,
 ) -> Ending {
-    let mut ticks = interval(heartbeat);
+    // Somewhere in the first heartbeat, so that nodes that came together are not all asked together.
+    let first = Instant::now() + heartbeat.mul_f64(rand::random_range(0.1..=1.0));
+    let mut ticks = interval_at(first, heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is at once; Welcome must be the first message.
-    ticks.tick().await;
     let mut nonce = 0;
     let mut out = BytesMut::new();
+    // Welcome must be the first message.
+    let mut greeted = false;
     loop {
         let mut next = tokio::select! {
             biased;
@@ -171,11 +130,14 @@ async fn write(
                 Some(next) => Some(next),
                 None => return Ending::stopping(),
             },
-            _ = ticks.tick() => {
+            _ = ticks.tick(), if greeted => {
                 nonce += 1;
+                // What a large message needed is not kept for the small ones of an idle node.
+                out = BytesMut::new();
                 Some(ToLink::Message(HubToNode::Ping { nonce }))
             }
         };
+        greeted = true;
         let mut last = None;
         while let Some(message) = next.take() {
             match message {

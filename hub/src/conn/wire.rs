@@ -16,6 +16,8 @@ use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 /// What is written at once; more than this waits for the peer.
 pub(super) const WRITE_TARGET: usize = 64 << 10;
+/// Room for what is read, to begin with: an idle peer's frames are small, and there may be ten thousand of them.
+const BUFFER: usize = 512;
 /// How long to wait for a peer to read the last that it is sent and to close.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -56,7 +58,16 @@ pub(super) struct Reader<R, M> {
 
 impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
     pub(super) fn new(stream: R) -> Self {
-        Self { frames: FramedRead::new(stream, codec::frames()), assembler: Assembler::default() }
+        let frames = FramedRead::with_capacity(stream, codec::frames(), BUFFER);
+        Self { frames, assembler: Assembler::default() }
+    }
+
+    /// Gives back the memory that large frames needed, if none of it is in use.
+    pub(super) fn relax(&mut self) {
+        let buffer = self.frames.read_buffer_mut();
+        if buffer.is_empty() {
+            *buffer = BytesMut::with_capacity(BUFFER);
+        }
     }
 
     /// One frame, at most this long.

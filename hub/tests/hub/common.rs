@@ -188,6 +188,18 @@ pub(crate) async fn tls(
     papers: Option<&Papers>,
     ca: Option<&[u8]>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    dial(address, tls_config(alpn, papers, ca)).await
+}
+
+pub(crate) async fn dial(
+    address: std::net::SocketAddr,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(SERVER_NAME).unwrap();
+    TlsConnector::from(config).connect(name, TcpStream::connect(address).await?).await
+}
+
+pub(crate) fn tls_config(alpn: &[u8], papers: Option<&Papers>, ca: Option<&[u8]>) -> Arc<ClientConfig> {
     let builder =
         ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -210,8 +222,7 @@ pub(crate) async fn tls(
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![alpn.to_vec()];
-    let name = ServerName::try_from(SERVER_NAME).unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, TcpStream::connect(address).await?).await
+    Arc::new(config)
 }
 
 /// Messages over a stream.

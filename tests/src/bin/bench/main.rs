@@ -3,8 +3,12 @@
 //!
 //! Build the product with the same profile first: `cargo build --release`.
 
+mod connections;
+mod fanout;
 mod idle;
 mod latency;
+mod load;
+mod overload;
 mod parse;
 mod wireguard;
 
@@ -42,6 +46,19 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Events of many nodes to many subscribers: how many a second, and what they cost the hub.
+    Fanout(fanout::Arguments),
+    /// What an idle node's connection costs the hub, and how soon all nodes are back after a restart of it.
+    Connections(connections::Arguments),
+    /// How long the event of a quiet node takes beside nodes that send all they can.
+    Overload(overload::Arguments),
+    /// The server that `connections` compares with.
+    #[command(hide = true)]
+    BareTls {
+        /// Let clients resume their sessions.
+        #[arg(long)]
+        tickets: bool,
+    },
     /// Lines per second of the auth log's parser, on one core.
     Parse(parse::Arguments),
     /// Processor time of a node with a WireGuard peer that talks, beside a node that does not watch WireGuard.
@@ -61,6 +78,10 @@ enum What {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Latency { count, json } => latency::run(count, json),
+        What::Fanout(arguments) => fanout::run(&arguments),
+        What::Connections(arguments) => connections::run(&arguments),
+        What::BareTls { tickets } => connections::bare::serve(tickets),
+        What::Overload(arguments) => overload::run(&arguments),
         What::Parse(arguments) => parse::run(&arguments),
         What::Wireguard { seconds, silent, json } => wireguard::run(seconds, silent, json),
         What::Idle { seconds, without_wireguard, json } => idle::run(seconds, without_wireguard, json),

@@ -1,0 +1,116 @@
+//! Nodes that send all they can for a while, and one among them that sends a record now and then: how long each of
+//! those takes to a subscriber, and what the hub holds in memory meanwhile.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use secmon_testkit::product::{Hub, Lab, Place};
+use serde_json::json;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::load::{
+    PATIENCE, account, account::percentile, fleet, node::SimNode, runtime, subscriber::Subscriber,
+};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Nodes that flood.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    nodes: u64,
+    /// For how long.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Records that a flooding node sends before it looks at the time.
+const BURST: u64 = 10_000;
+/// The quiet node's record comes this often.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long it may take, by the design.
+const BUDGET: Duration = Duration::from_secs(1);
+/// Files that are no connections.
+const OTHER_FILES: u64 = 256;
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    account::raise_files(arguments.nodes + OTHER_FILES)?;
+    runtime()?.block_on(measure(arguments))
+}
+
+async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let lab = Lab::new();
+    let hub = Hub::start(&lab, Place::Here);
+    let pid = hub.process().pid();
+    let mut members = fleet::enrol(hub.socket(), usize::try_from(arguments.nodes)? + 1).await?;
+    let quiet = members.pop().context("there is one more")?;
+    let (mut subscriber, key) = (Subscriber::subscribe(hub.socket()).await?, quiet.key);
+    let mut quiet = SimNode::connect(&quiet, hub.address).await?;
+    let mut nodes = Vec::new();
+    for member in &members {
+        nodes.push(SimNode::connect(member, hub.address).await?);
+    }
+    let (end, mut flooding) = (Duration::from_secs(arguments.seconds), JoinSet::new());
+    let (start, cpu) = (Instant::now(), account::cpu(pid)?);
+    for mut node in nodes {
+        flooding.spawn(async move {
+            let mut sent = 0;
+            while start.elapsed() < end {
+                node.send(BURST).await?;
+                sent += BURST;
+            }
+            anyhow::Ok(sent)
+        });
+    }
+    let (all, told_all) = watch::channel(None);
+    let listening = tokio::spawn(async move {
+        subscriber.follow(key, told_all).await?;
+        anyhow::Ok(subscriber)
+    });
+    let mut ticks = interval(QUIET);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = 0;
+    // One at a time, each to its acknowledgement.
+    while start.elapsed() < end {
+        ticks.tick().await;
+        timeout(PATIENCE, quiet.send(1)).await.context("the quiet node is not heard")??;
+        told += 1;
+    }
+    let mut flood = 0;
+    while let Some(sent) = flooding.join_next().await {
+        flood += sent??;
+    }
+    let (seconds, cpu) = (start.elapsed().as_secs_f64(), account::cpu(pid)? - cpu);
+    all.send_replace(Some(usize::try_from(told)?));
+    let subscriber = timeout(PATIENCE, listening).await.context("the subscriber did not get all")???;
+    let mut waits = subscriber.watched;
+    anyhow::ensure!(waits.len() as u64 == told, "{told} records of the quiet node, and {} came", waits.len());
+    waits.sort_unstable();
+    let ms = |percent| percentile(&waits, percent) as f64 / 1e6;
+    let (p50, p99, longest) = (ms(50), ms(99), ms(100));
+    let (peak, rate) = (account::kib(pid, "VmHWM")?, flood as f64 / seconds);
+    let kept = longest <= BUDGET.as_secs_f64() * 1e3;
+    if arguments.json {
+        let figures = json!({
+            "what": "overload", "nodes": arguments.nodes, "seconds": seconds, "records": flood, "records_per_second": rate,
+            "quiet_records": told, "quiet_p50_ms": p50, "quiet_p99_ms": p99, "quiet_longest_ms": longest,
+            "budget_longest_ms": BUDGET.as_millis(), "within_budget": kept, "peak_kib": peak,
+            "cpu_seconds": cpu.as_secs_f64(), "gaps": subscriber.tally.gaps,
+        });
+        println!("{figures}");
+    } else {
+        println!(
+            "{} nodes sent {flood} records in {seconds:.1} s, {rate:.0} a second; {told} records of a quiet one: median \
+             {p50:.1} ms, p99 {p99:.1} ms, longest {longest:.1} ms (budget {BUDGET:?}: {}); at most {peak} KiB",
+            arguments.nodes,
+            if kept { "kept" } else { "NOT KEPT" },
+        );
+    }
+    Ok(())
+}
