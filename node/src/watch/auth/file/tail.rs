@@ -240,9 +240,10 @@ impl Tail {
                 other.modified
             }
             None => {
-                let since = beside.iter().filter(|other| other.modified >= start.modified);
-                let oldest = since.min_by_key(|other| other.modified);
-                if start.offset > 0 || oldest.is_some_and(|oldest| oldest.id != start.id) {
+                let mut since = beside.iter().filter(|other| other.modified >= start.modified).peekable();
+                // Of one that nothing was read of, all is found that was written since; if it is there.
+                let is_gone = since.peek().is_some() && !since.any(|other| other.id == start.id);
+                if start.offset > 0 || is_gone {
                     self.lose("it was rotated or truncated, and the file that was read last is gone");
                 }
                 start.modified
@@ -307,9 +308,11 @@ impl Tail {
         copied.is_none()
     }
 
-    /// The rotated files that were written last at `until` or before need not be looked for again.
+    /// The rotated files that were written last at `until` or before need not be looked for again; but for those that
+    /// are being read, which another process may have to look for.
     fn note_older(&mut self, beside: &[Rotated], until: i128) {
-        let older = beside.iter().filter(|file| file.modified <= until);
+        let is_read = |file: &Rotated| self.files.iter().any(|read| read.id == file.id);
+        let older = beside.iter().filter(|file| file.modified <= until && !is_read(file));
         self.older = older.map(|file| (file.id, file.modified)).collect();
     }
 
@@ -356,6 +359,7 @@ impl Tail {
                 Role::Log | Role::Copy => {
                     file.lines.finish(&mut line);
                     file.forget_watch(watches);
+                    self.older.insert((file.id, file.modified_now()));
                     self.files.remove(at);
                 }
             }

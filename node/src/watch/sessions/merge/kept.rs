@@ -82,6 +82,7 @@ impl Merge {
     /// What a log of logins tells, and how far it has been read with it.
     pub(in crate::watch::sessions) fn handle_logged(&mut self, logged: Logged, now: std::time::Instant) {
         self.places.portion += 1;
+        self.dirty |= logged.missed.is_some();
         self.missed.extend(logged.missed);
         for login in logged.logins {
             self.handle_past(login, now);
