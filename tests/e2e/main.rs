@@ -4,6 +4,7 @@
 
 mod auth_log;
 mod auth_sources;
+mod bench;
 mod commands;
 mod joining;
 mod kernel_wireguard;

@@ -28,7 +28,7 @@ const PLACES: usize = 512;
 /// source may have half of them, which is more nodes than usually share an address.
 const WAITING: usize = 16_384;
 /// The part of all files that may be open which those who wait may take, where that is fewer.
-const FILES: usize = 4;
+const FILES: usize = 2;
 /// How often those are sent away who have waited too long.
 const SWEEP: Duration = Duration::from_millis(500);
 /// What the system's own queue may hold before a connection is accepted; the system has a bound of its own
