@@ -28,7 +28,7 @@ use crate::{
     ca::Fingerprint,
     core::{
         Admission, ClientId, Core, Effect, Effects, Enrolling, Incoming, Introduction, Link, Notice, Now,
-        RunRequest, Start,
+        RunRequest, Start, Write,
     },
     ring::Ring,
     segment::Packer,
@@ -40,6 +40,9 @@ use crate::{
 const QUEUE: usize = 512;
 /// Most messages of one batch, so that a flood does not delay the answers to everybody else.
 const BATCH: usize = 256;
+/// Bytes of records after which a batch is committed before the rest of it: as much as keeps a commit short,
+/// and enough to be worth one.
+const COMMIT: usize = 4 << 20;
 /// Memory of what nodes sent and the actor has not taken, counted in KiB; large snapshots of many nodes at
 /// once wait on their own connections instead of in the queue.
 const BUDGET_KIB: usize = 64 << 10;
@@ -284,21 +287,31 @@ impl Actor {
     }
 
     async fn handle(&mut self, batch: &mut Vec<Message>, stop: &CancellationToken) -> Result<(), HubError> {
+        let mut messages = batch.drain(..);
+        while let Some(message) = messages.next() {
+            self.commit(message, &mut messages, stop).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes messages until there are records enough for a commit, and commits them.
+    async fn commit(
+        &mut self,
+        first: Message,
+        more: &mut std::vec::Drain<'_, Message>,
+        stop: &CancellationToken,
+    ) -> Result<(), HubError> {
         let now = Now { unix: unix_now(), mono: self.started.elapsed() };
+        let (mut writes, mut outward, mut answers) = (Vec::new(), Effects::new(), Vec::new());
         let mut effects = Effects::new();
-        let mut answers = Vec::new();
-        for message in batch.drain(..) {
+        let mut next = Some(first);
+        while let Some(message) = next {
             answers.extend(self.feed(now, message, &mut effects));
+            self.sort(&mut effects, &mut writes, &mut outward);
+            next = if self.packer.bytes() < COMMIT { more.next() } else { None };
         }
         self.core.flush(&mut effects);
-        let (mut writes, mut outward) = (Vec::new(), Effects::new());
-        for effect in effects {
-            match effect {
-                Effect::Store(write) => writes.push(write),
-                Effect::Publish(record) => self.packer.push(record),
-                other => outward.push(other),
-            }
-        }
+        self.sort(&mut effects, &mut writes, &mut outward);
         let (segments, entries) = self.packer.finish();
         match self.write(Batch { writes, segments, now: now.unix }).await {
             Ok(()) => {
@@ -322,6 +335,17 @@ impl Actor {
                 let of_clients = |effect: &Effect| matches!(effect, Effect::ToClient(..));
                 outward.into_iter().filter(of_clients).for_each(|effect| self.perform(effect));
                 self.go_back(stop).await
+            }
+        }
+    }
+
+    /// Writes, records and the rest of what is to be done, each to its own.
+    fn sort(&mut self, effects: &mut Effects, writes: &mut Vec<Write>, outward: &mut Effects) {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Store(write) => writes.push(write),
+                Effect::Publish(record) => self.packer.push(record),
+                other => outward.push(other),
             }
         }
     }

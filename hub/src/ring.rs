@@ -11,12 +11,13 @@ use std::{
 use secmon_protocol::ids::{Cursor, LogId};
 use tokio::sync::watch;
 
-use crate::{core::Shelf, segment::Entry};
+use crate::{
+    core::Shelf,
+    segment::{ENTRY_COST, Entry},
+};
 
 /// Memory for the records of the ring, in bytes.
 pub(crate) const RING_BYTES: usize = 16 << 20;
-/// What an entry costs beside its record: names, types and the structure itself, by estimate.
-const ENTRY_COST: usize = 256;
 
 /// The ring.
 #[derive(Debug)]

@@ -15,6 +15,9 @@ use secmon_protocol::{
 /// A segment is closed once it has this many bytes: what a reader takes from the disk at once for one record.
 const TARGET: usize = 1 << 20;
 
+/// What an entry costs beside its record: names, types and the structure itself, by estimate.
+pub(crate) const ENTRY_COST: usize = 256;
+
 /// One record, with what a filter looks at beside it.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -83,6 +86,11 @@ impl Packer {
         if self.list.len() >= TARGET {
             self.close();
         }
+    }
+
+    /// Bytes that were pushed since the last [`Packer::finish`].
+    pub(crate) fn bytes(&self) -> usize {
+        self.list.len() + self.segments.iter().map(|segment| segment.records.len()).sum::<usize>()
     }
 
     /// The segments for the store, and the entries for the ring, of all that was pushed since the last time.

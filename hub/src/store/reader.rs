@@ -3,19 +3,28 @@
 //!
 //! A read is a few rows; who wants more queues again behind the others.
 
-use std::{io, path::PathBuf, sync::Arc, thread};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use secmon_protocol::{ids::LogId, time::UnixNanos};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{FILE, Fault, StoreError, log::number, schema};
-use crate::segment::{Entry, unpack};
+use crate::segment::{ENTRY_COST, Entry, unpack};
 
 /// Reads that wait. Whoever finds the queue full waits in turn; a subscriber has one read at a time.
 const QUEUE: usize = 64;
 /// Bytes of one read, but at least one row.
 const READ: usize = 256 << 10;
+
+/// Bytes of the rows that were read last and are kept: subscribers that fell behind together read the same.
+const KEPT: usize = 8 << 20;
 
 /// What stands behind a place.
 #[derive(Debug, Default)]
@@ -59,7 +68,7 @@ impl LogReader {
             .map_err(|error| Fault::from(error).of(&path))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let failed = |source: io::Error| StoreError::File { path: path.clone(), source };
-        let reader = Reader { db, path: path.clone() };
+        let reader = Reader { db, path: path.clone(), kept: Kept::default() };
         let thread = thread::Builder::new()
             .name("secmon-reader".to_owned())
             .spawn(move || reader.run(queue))
@@ -103,15 +112,86 @@ impl Drop for LogReader {
 struct Reader {
     db: Connection,
     path: PathBuf,
+    kept: Kept,
+}
+
+/// A row, read.
+struct Row {
+    last: u64,
+    bytes: usize,
+    entries: Vec<Arc<Entry>>,
+}
+
+/// The rows that were read last, under one id of the log.
+#[derive(Default)]
+struct Kept {
+    log: Option<LogId>,
+    cost: usize,
+    /// By the number of their first record.
+    rows: BTreeMap<u64, Row>,
+    /// As they were read.
+    order: VecDeque<u64>,
+}
+
+impl Kept {
+    /// Forgets what was read under another id.
+    fn turn_to(&mut self, log: LogId) {
+        if self.log != Some(log) {
+            *self = Self { log: Some(log), ..Self::default() };
+        }
+    }
+
+    /// What stands behind a place, where the row that has the next record is here.
+    fn find(&self, after: u64) -> Option<Found> {
+        let (begin, row) = self.rows.range(..=after + 1).next_back()?;
+        if row.last <= after {
+            return None;
+        }
+        let (mut found, mut bytes, mut expected) = (Found::default(), 0, *begin);
+        for (first, row) in self.rows.range(begin..) {
+            if bytes >= READ || *first != expected {
+                break;
+            }
+            bytes += row.bytes;
+            expected = row.last + 1;
+            found.add(row, after);
+        }
+        Some(found)
+    }
+
+    fn push(&mut self, first: u64, row: Row) {
+        let cost = row.cost();
+        if self.rows.insert(first, row).is_some() {
+            return;
+        }
+        self.order.push_back(first);
+        self.cost += cost;
+        while self.cost > KEPT {
+            let Some(row) = self.order.pop_front().and_then(|first| self.rows.remove(&first)) else { break };
+            self.cost -= row.cost();
+        }
+    }
+}
+
+impl Row {
+    fn cost(&self) -> usize {
+        self.bytes + self.entries.len() * ENTRY_COST
+    }
+}
+
+impl Found {
+    fn add(&mut self, row: &Row, after: u64) {
+        self.entries.extend(row.entries.iter().filter(|entry| entry.cursor.n > after).cloned());
+    }
 }
 
 impl Reader {
-    fn run(self, mut queue: mpsc::Receiver<Job>) {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         while let Some(job) = queue.blocking_recv() {
             // Whoever no longer waits needs neither an answer nor the work for it.
             match job {
                 Job::After(place, answer) if !answer.is_closed() => {
-                    let found = read(&self.db, place);
+                    let found = read(&self.db, &mut self.kept, place);
                     let _ = answer.send(found.map_err(|fault| fault.of(&self.path)));
                 }
                 Job::Since(time, answer) if !answer.is_closed() => {
@@ -124,11 +204,15 @@ impl Reader {
     }
 }
 
-fn read(db: &Connection, after: u64) -> Result<Found, Fault> {
+fn read(db: &Connection, kept: &mut Kept, after: u64) -> Result<Found, Fault> {
     // All that is read here is of one moment, and the log's id with it.
     let db = db.unchecked_transaction()?;
     let log: i64 = db.prepare_cached("SELECT id FROM meta")?.query_row([], |row| row.get(0))?;
     let log = LogId(log.cast_unsigned());
+    kept.turn_to(log);
+    if let Some(found) = kept.find(after) {
+        return Ok(found);
+    }
     // The row that may have the next record within it, else the first behind it.
     let next = (after + 1).cast_signed();
     let begin: Option<i64> = db
@@ -149,7 +233,9 @@ fn read(db: &Connection, after: u64) -> Result<Found, Fault> {
         }
         let records: Vec<u8> = row.get(2)?;
         bytes += records.len();
-        found.entries.extend(unpack(&records.into(), after, log)?);
+        let row = Row { last, bytes: records.len(), entries: unpack(&records.into(), 0, log)? };
+        found.add(&row, after);
+        kept.push(first, row);
         expected = Some(last + 1);
     }
     Ok(found)
