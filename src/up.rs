@@ -9,8 +9,9 @@ use std::{
 };
 
 use clap::Args;
+use futures::TryStreamExt as _;
 use secmon_client::{
-    Client,
+    Client, Update,
     cli::{self, Failure, Form},
     render,
 };
@@ -192,7 +193,8 @@ async fn watch(socket: &Path, name: &NodeName, json: bool) -> Result<std::conver
         stdout.flush().await?;
     }
     eprintln!("{}", hints(socket, name));
-    cli::watch_lines(subscription, &[], &form, &mut tokio::io::stdout()).await
+    // Its hub is in this process: it does not come back without us.
+    cli::watch_lines(subscription.map_ok(Update::Item), &[], &form, &mut tokio::io::stdout()).await
 }
 
 /// Waits until the node has said what it can see, but not for ever.

@@ -1,11 +1,13 @@
 //! The handle to a connection: one method per request of the protocol.
 
 use std::{
+    future::poll_fn,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -269,11 +271,15 @@ impl Answers {
 
     /// The next answer; an Error becomes an error. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Result<HubToClient, ClientError> {
-        match self.items.recv().await {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<HubToClient, ClientError>> {
+        Poll::Ready(match ready!(self.items.poll_recv(cx)) {
             Some(HubToClient::Error { refusal, .. }) => Err(ClientError::Request(refusal)),
             Some(message) => Ok(message),
             None => Err(self.lost.error()),
-        }
+        })
     }
 
     /// The next answer if it is already here.

@@ -4,6 +4,8 @@ use std::{fs, io, os::unix::fs::FileTypeExt as _, path::PathBuf, time::Duration}
 
 use secmon_protocol::message::{ErrorCode, Refusal};
 
+use crate::CursorFileError;
+
 /// Why a request to a hub failed.
 ///
 /// The text of an error holds everything that a person needs, the names near to one that was not found
@@ -72,6 +74,9 @@ pub enum ClientError {
         /// What it did.
         reason: String,
     },
+    /// The file that keeps our place.
+    #[error(transparent)]
+    CursorFile(#[from] CursorFileError),
 }
 
 impl ClientError {
@@ -104,7 +109,25 @@ impl ClientError {
                 ErrorCode::NotPermitted => 5,
                 _ => 1,
             },
-            Self::Protocol { .. } => 1,
+            Self::Protocol { .. } | Self::CursorFile(_) => 1,
+        }
+    }
+
+    /// Whether the same may succeed a moment later, without anybody changing what is asked: a hub that is
+    /// restarted, or has too many clients, is worth another attempt. So is one to which the kernel does not let us
+    /// connect, for between its start and the moment when its socket is its group's there is an instant.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::NoSocket { .. }
+            | Self::Stale { .. }
+            | Self::Permission { .. }
+            | Self::Unreachable { .. }
+            | Self::NoAnswer { .. }
+            | Self::ConnectionLost { .. } => true,
+            Self::Rejected(refusal) => matches!(refusal.code, ErrorCode::Internal | ErrorCode::TooMany),
+            Self::Request(refusal) => refusal.code == ErrorCode::Internal,
+            Self::NotASocket { .. } | Self::Protocol { .. } | Self::CursorFile(_) => false,
         }
     }
 

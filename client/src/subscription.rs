@@ -1,5 +1,11 @@
 //! A subscription: the hub's events as they come, with every hole named.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::Stream;
 use secmon_protocol::{
     codec,
     event::{self, Event},
@@ -34,11 +40,24 @@ pub enum Item {
     Progress(Cursor),
 }
 
-/// A standing subscription. Dropping it ends it.
+impl Item {
+    /// Everything up to this place was seen once this item was dealt with.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        match self {
+            Self::Record { cursor, .. } | Self::Progress(cursor) => *cursor,
+            Self::Gap(gap) => gap.to,
+        }
+    }
+}
+
+/// A standing subscription. Dropping it ends it. As a [`Stream`] it ends after its first error.
 #[derive(Debug)]
 pub struct Subscription {
     answers: Answers,
     after: Cursor,
+    /// The stream has yielded its error.
+    over: bool,
     snapshot: Option<Vec<NodeDetail>>,
 }
 
@@ -48,7 +67,9 @@ impl Subscription {
             .await
             .map_err(|_| ClientError::NoAnswer { after: ANSWER_WITHIN })??;
         match first {
-            HubToClient::Subscribed { after, snapshot, .. } => Ok(Self { answers, after, snapshot }),
+            HubToClient::Subscribed { after, snapshot, .. } => {
+                Ok(Self { answers, after, snapshot, over: false })
+            }
             _ => Err(unexpected("the answer to Subscribe is not Subscribed")),
         }
     }
@@ -85,20 +106,31 @@ impl Subscription {
     }
 
     fn take(&mut self, message: HubToClient) -> Result<Item, ClientError> {
-        let (item, after) = match message {
+        let item = match message {
             HubToClient::Event { record, .. } => {
                 let record: LogRecord =
                     codec::decode(&record).map_err(|e| crate::connection::malformed(&e))?;
-                (Item::Record { cursor: record.cursor, events: event::events(&record) }, record.cursor)
+                Item::Record { cursor: record.cursor, events: event::events(&record) }
             }
-            HubToClient::Gap { gap, .. } => {
-                let to = gap.to;
-                (Item::Gap(gap), to)
-            }
-            HubToClient::Progress { cursor, .. } => (Item::Progress(cursor), cursor),
+            HubToClient::Gap { gap, .. } => Item::Gap(gap),
+            HubToClient::Progress { cursor, .. } => Item::Progress(cursor),
             _ => return Err(unexpected("a subscription was sent something else than events")),
         };
-        self.after = after;
+        self.after = item.cursor();
         Ok(item)
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<Item, ClientError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let message = ready!(self.answers.poll_next(cx));
+        let item = message.and_then(|message| self.take(message));
+        self.over = item.is_err();
+        Poll::Ready(Some(item))
     }
 }

@@ -17,6 +17,7 @@ use secmon_protocol::{
     },
     record::Lost,
     session::{Session, SessionKind, SessionSource},
+    state_event::state_of,
     time::UnixNanos,
     wireguard::{WgPeer, WgPeerKey, WgPublicKey},
 };
@@ -399,7 +400,7 @@ fn a_list_that_is_piped_is_not_wrapped() {
     web-1                    online    11:00:00          2            0         read      0.1.0
 
     db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
-    db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
+    db.internal.example.org: clock -1m3s, behind the hub's; set up time synchronisation there
     db.internal.example.org: what is shown may be out of date, its state is being fetched anew
     ");
 }
@@ -422,7 +423,7 @@ fn a_list_fits_the_terminal() {
     web-1        online   11:00:00   2           0      read
 
     db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
-    db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
+    db.internal.example.org: clock -1m3s, behind the hub's; set up time synchronisation there
     db.internal.example.org: what is shown may be out of date, its state is being fetched anew
     ");
     insta::assert_snapshot!(render::list(&nodes(), NOW, &wide(80)), @"
@@ -433,7 +434,7 @@ fn a_list_fits_the_terminal() {
     web-1         online    11:00:00    2            0         read      0.1.0
 
     db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
-    db.internal.example.org: its clock is 63.4 s behind the hub's; set up time synchronisation there
+    db.internal.example.org: clock -1m3s, behind the hub's; set up time synchronisation there
     db.internal.example.org: what is shown may be out of date, its state is being fetched anew
     ");
     assert_eq!(render::list(&nodes(), NOW, &wide(200)), render::list(&nodes(), NOW, &Look::plain()));
@@ -556,5 +557,25 @@ fn a_node_that_cannot_see_never_looks_like_one_that_sees_nobody() {
 
     FACET_9
     ready, 4 entries, of a kind that this secmon does not know
+    ");
+}
+
+#[test]
+fn what_stands_is_a_line_each_and_says_since_when() {
+    let mut node = detail("web-1");
+    node.summary.clock_offset = 192 * SECOND;
+    node.summary.presence = Presence::Away { since: ago(86_400) };
+    let at = Cursor { log: LogId(7), n: 4 };
+    let lines: Vec<String> =
+        state_of(&node, at, NOW).iter().map(|event| render::event_line(event, &Look::plain())).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    12:00:00  web-1         node.state            away since 2026-11-20 12:00, clock +3m12s
+    12:00:00  web-1         facet.state           sees sessions: 2
+    12:00:00  web-1         facet.state           sees WireGuard peers: 0
+    12:00:00  web-1         facet.state           reads the auth log
+    12:00:00  web-1         session.state         alice is logged in on pts/0 from 10.0.0.5 (utmp) since 11:59:00
+    12:00:00  web-1         unreadable            a record (session.state) that this secmon cannot read: Session 9 is newer than this secmon knows
+    12:00:00  web-1         wg.peer_state         wg0 peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= is online, endpoint 198.51.100.7:51820
+    12:00:00  web-1         wg.peer_state         wg0 peer yMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMg= is offline
     ");
 }

@@ -8,9 +8,9 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use secmon_client::{
-    Client, Subscription,
+    Client, Subscription, Update,
     cli::{self, Failure, Form, watch_lines},
     render::Look,
 };
@@ -128,7 +128,7 @@ async fn watched(
     let subscription = subscription(messages).await;
     let types: Vec<String> = types.iter().map(|t| (*t).to_owned()).collect();
     let mut out = Out { text: vec![], open };
-    let watching = watch_lines(subscription, &types, &form, &mut out);
+    let watching = watch_lines(subscription.map_ok(Update::Item), &types, &form, &mut out);
     let failure =
         tokio::time::timeout(std::time::Duration::from_secs(10), watching).await.unwrap().unwrap_err();
     (String::from_utf8(out.text).unwrap(), failure)
@@ -208,13 +208,26 @@ fn arguments_are_checked_before_a_hub_is_asked() {
     for good in [
         "secmon list --json --socket /x",
         "secmon watch --node web-* --node db --type auth.* --json",
+        "secmon watch --since 10m --type auth.*",
+        "secmon watch --since boot",
+        "secmon watch --since 0000000000000007-4",
+        "secmon watch --since 2026-11-20T10:00:00Z --json",
+        "secmon watch --snapshot --node web-*",
         "secmon run web-1 uptime",
         "secmon enroll web-1 --expires 2h --replace",
         "secmon show 0199 --json",
     ] {
         Cli::try_parse_from(good.split(' ')).unwrap();
     }
-    for bad in ["secmon enroll -x", "secmon enroll a/b", "secmon enroll a --expires 0s", "secmon run web-1"] {
+    for bad in [
+        "secmon enroll -x",
+        "secmon enroll a/b",
+        "secmon enroll a --expires 0s",
+        "secmon run web-1",
+        "secmon watch --since lately",
+        "secmon watch --since 3000-01-01",
+        "secmon watch --since 10m --snapshot",
+    ] {
         assert_eq!(Cli::try_parse_from(bad.split(' ')).unwrap_err().exit_code(), 2, "{bad}");
     }
 }

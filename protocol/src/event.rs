@@ -10,6 +10,7 @@ use crate::{
     record::{Body, LogRecord, Lost, Origin},
     session::Session,
     state::Op,
+    state_event::StateEntry,
     time::UnixNanos,
     wireguard::{WgPeer, WgPeerKey},
 };
@@ -146,6 +147,8 @@ pub enum Detail {
     Lost(Lost),
     /// The hub no longer has what a subscriber asked for.
     Gap(Gap),
+    /// Not what happened but what stands: an entry of a snapshot.
+    State(StateEntry),
     /// A record that this build cannot read; the rest of the stream is not harmed.
     Unreadable {
         /// What the envelope says it is.
@@ -156,7 +159,7 @@ pub enum Detail {
 }
 
 impl Detail {
-    /// The `secmon.type`; none for what could not be read.
+    /// The type, if it is one of what happens; none for what stands and for what could not be read.
     #[must_use]
     pub fn event_type(&self) -> Option<EventType> {
         Some(match self {
@@ -166,8 +169,17 @@ impl Detail {
             Self::Auth(event) => EventType::auth(event.action),
             Self::Hub(event) => event.event_type(),
             Self::Lost(_) | Self::Gap(_) => EventType::Gap,
-            Self::Unreadable { .. } => return None,
+            Self::State(_) | Self::Unreadable { .. } => return None,
         })
+    }
+
+    /// The `secmon.type` as text; none for what could not be read.
+    #[must_use]
+    pub fn type_name(&self) -> Option<&'static str> {
+        match self {
+            Self::State(entry) => Some(entry.as_str()),
+            other => other.event_type().map(EventType::as_str),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub mod message;
 pub mod record;
 pub mod session;
 pub mod state;
+pub mod state_event;
 pub mod text;
 pub mod time;
 pub mod token;

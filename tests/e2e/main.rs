@@ -17,5 +17,6 @@ mod restart;
 mod secrets;
 mod tls;
 mod up;
+mod watch_resume;
 mod wire;
 mod wireguard;

@@ -6,9 +6,11 @@
 
 mod enroll;
 mod failure;
+mod lines;
 mod nodes;
 mod run;
 mod screen;
+mod since;
 mod socket;
 mod watch;
 
@@ -18,11 +20,12 @@ use clap::{Args, Subcommand};
 
 pub use enroll::EnrollArgs;
 pub use failure::Failure;
+pub use lines::{Form, watch_lines};
 pub use nodes::{CommandsArgs, ListArgs, ShowArgs};
 pub use run::RunArgs;
 pub use screen::look;
 pub use socket::default_socket;
-pub use watch::{Form, WatchArgs, watch_lines};
+pub use watch::WatchArgs;
 
 use crate::Client;
 

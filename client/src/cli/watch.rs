@@ -3,38 +3,33 @@
 use std::io::IsTerminal as _;
 
 use clap::Args;
-use jiff::civil::Date;
 use secmon_protocol::{
-    ecs,
-    event::{Detail, Event, EventType},
+    event::EventType,
     limits::MAX_PATTERNS,
     message::client::{Filter, From as StartFrom, NodeSummary},
+    state_event::StateEntry,
     text::printable,
 };
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt as _},
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    Common, EXIT_CODES, Failure,
-    screen::{look, note, now},
+    AGENT, Common, EXIT_CODES, Failure,
+    lines::{Form, watch_lines},
+    screen::{look, note},
+    since::since,
 };
-use crate::{
-    Item, Subscription,
-    pattern::Patterns,
-    render::{self, Look},
-};
-
-/// Lines that wait for one write: while events come faster than they can be written, this much of them
-/// goes out at once. 64 KiB is what a pipe takes.
-const BATCH: usize = 64 << 10;
+use crate::{Follow, pattern::Patterns};
 
 const EXAMPLES: &str = "\
 Examples:
   secmon watch
   secmon watch --type 'session.*' --type 'auth.*'
   secmon watch --node 'web-*' --json | jq -r '.host.name + \" \" + .secmon.type'
+  secmon watch --since 10m            what the hub took in the last ten minutes, then what happens
+  secmon watch --since boot           since this machine was started
+  secmon watch --since 0199aa00bb11cc22-1041
+                                      everything after that secmon.cursor
+  secmon watch --snapshot             everything that stands, then what happens
 
 Types: node.* facet.* session.* wg.* auth.* command.*, and gap, which is never left out.";
 
@@ -51,18 +46,15 @@ pub struct WatchArgs {
     /// Only events whose type matches; * and ? are wildcards; may be given several times
     #[arg(long = "type", value_name = "PATTERN")]
     types: Vec<String>,
+    /// Begin there: after a cursor, or with what the hub took since a time: 10m, 2h, 1d, boot, '2026-11-21 10:00'
+    #[arg(long, value_name = "WHEN", value_parser = since, conflicts_with = "snapshot")]
+    since: Option<StartFrom>,
+    /// Print first what stands: a line per node, facet, session and WireGuard peer
+    #[arg(long)]
+    snapshot: bool,
     /// Print one JSON object per event, in the Elastic Common Schema
     #[arg(long)]
     json: bool,
-}
-
-/// The form of the lines of [`watch_lines`].
-#[derive(Debug, Clone)]
-pub enum Form {
-    /// One JSON object each.
-    Json,
-    /// For people.
-    Text(Look),
 }
 
 pub(super) async fn watch(args: &WatchArgs, common: &Common) -> Result<u8, Failure> {
@@ -74,11 +66,10 @@ pub(super) async fn watch(args: &WatchArgs, common: &Common) -> Result<u8, Failu
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Output)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Output)?;
     let work = async {
-        let client = common.connect().await?;
-        let filter = filter(args);
         let form = if args.json { Form::Json } else { Form::Text(look()) };
         let greet = !args.json && std::io::stderr().is_terminal();
-        let nodes = if greet || !args.node.is_empty() { client.list().await? } else { vec![] };
+        let nodes =
+            if greet || !args.node.is_empty() { common.connect().await?.list().await? } else { vec![] };
         for pattern in &args.types {
             if !matches_a_type(pattern) {
                 note(&format!("secmon: no type of event matches \"{}\"; {TYPES}", printable(pattern)));
@@ -92,15 +83,19 @@ pub(super) async fn watch(args: &WatchArgs, common: &Common) -> Result<u8, Failu
                 ));
             }
         }
-        let subscription = client.subscribe(StartFrom::Now, filter).await?;
+        let mut follow = Follow::new(&common.socket(), AGENT, from(args), filter(args));
+        // The first time a hub that is not there is a mistake, and no reason to wait.
+        follow.connect().await?;
         if args.json {
-            note(&format!("watching from {}", subscription.after()));
+            if let Some(after) = follow.after() {
+                note(&format!("watching from {after}"));
+            }
         } else if greet {
             let count = count(&nodes, &args.node);
             let s = if count == 1 { "" } else { "s" };
             note(&format!("watching {count} node{s}; Ctrl-C ends"));
         }
-        watch_lines(subscription, &args.types, &form, &mut tokio::io::stdout()).await
+        watch_lines(follow, &args.types, &form, &mut tokio::io::stdout()).await
     };
     tokio::select! {
         result = work => match result? {},
@@ -118,7 +113,17 @@ fn count(nodes: &[NodeSummary], patterns: &[String]) -> usize {
 
 fn matches_a_type(pattern: &String) -> bool {
     let patterns = Patterns::new(std::slice::from_ref(pattern));
-    EventType::ALL.iter().any(|kind| patterns.matches(kind.as_str()))
+    let mut all = EventType::ALL.iter().map(|kind| kind.as_str()).chain(StateEntry::TYPES);
+    all.any(|kind| patterns.matches(kind))
+}
+
+/// Where it begins.
+fn from(args: &WatchArgs) -> StartFrom {
+    match args.since {
+        Some(since) => since,
+        None if args.snapshot => StartFrom::Snapshot,
+        None => StartFrom::Now,
+    }
 }
 
 /// What is asked of the hub. Gaps are always wanted: a watch that leaves them out would be silent about
@@ -131,116 +136,13 @@ fn filter(args: &WatchArgs) -> Filter {
     Filter { nodes: args.node.clone(), types }
 }
 
-/// Writes the events of a subscription to `out` as they come, each line flushed at once, until the
-/// subscription breaks or `out` does. Events whose type matches none of `types` (all, when there is none)
-/// are left out; gaps and what cannot be read never are. Before the first line of another day than today
-/// stands a line with its date.
-///
-/// # Errors
-/// How it ended: the connection, or `out`. [`Failure::Closed`] when `out` was closed.
-pub async fn watch_lines<W: AsyncWrite + Unpin>(
-    mut subscription: Subscription,
-    types: &[String],
-    form: &Form,
-    out: &mut W,
-) -> Result<std::convert::Infallible, Failure> {
-    let mut lines = Lines::new(types, form);
-    loop {
-        let mut item = subscription.next().await?;
-        let mut text = String::new();
-        let ended = loop {
-            lines.of(item, &mut text);
-            if text.len() >= BATCH {
-                break None;
-            }
-            match subscription.try_next() {
-                None => break None,
-                Some(Ok(next)) => item = next,
-                Some(Err(error)) => break Some(error),
-            }
-        };
-        if !text.is_empty() {
-            out.write_all(text.as_bytes()).await?;
-            out.flush().await?;
-        }
-        if let Some(error) = ended {
-            return Err(error.into());
-        }
-    }
-}
-
-struct Lines<'a> {
-    types: Patterns,
-    form: &'a Form,
-    day: Option<Date>,
-}
-
-impl<'a> Lines<'a> {
-    fn new(types: &[String], form: &'a Form) -> Self {
-        let day = match form {
-            Form::Text(look) => Some(date(now(), look)),
-            Form::Json => None,
-        };
-        Self { types: Patterns::new(types), form, day }
-    }
-
-    fn of(&mut self, item: Item, text: &mut String) {
-        match item {
-            Item::Progress(_) => {}
-            Item::Record { events, .. } => {
-                for event in events {
-                    if self.wanted(&event.detail) {
-                        self.line(&event, text);
-                    }
-                }
-            }
-            Item::Gap(gap) => {
-                let event = Event {
-                    id: String::new(),
-                    cursor: Some(gap.to),
-                    node: None,
-                    time: now(),
-                    detail: Detail::Gap(gap),
-                };
-                self.line(&event, text);
-            }
-        }
-    }
-
-    fn wanted(&self, detail: &Detail) -> bool {
-        match detail.event_type() {
-            None | Some(EventType::Gap) => true,
-            Some(kind) => self.types.matches(kind.as_str()),
-        }
-    }
-
-    fn line(&mut self, event: &Event, text: &mut String) {
-        match self.form {
-            Form::Json => text.push_str(&ecs::line(&ecs::event(event))),
-            Form::Text(look) => {
-                let day = date(event.time, look);
-                if self.day != Some(day) {
-                    self.day = Some(day);
-                    text.push_str(&format!("--- {day} ---\n"));
-                }
-                text.push_str(&render::event_line(event, look));
-            }
-        }
-        text.push('\n');
-    }
-}
-
-fn date(time: secmon_protocol::time::UnixNanos, look: &Look) -> Date {
-    time.timestamp().to_zoned(look.zone.clone()).date()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_pattern_that_matches_no_type_is_known_for_one() {
-        for good in ["gap", "auth.*", "*", "session.?pened", "command.finished"] {
+        for good in ["gap", "auth.*", "*", "session.?pened", "command.finished", "wg.peer_st*"] {
             assert!(matches_a_type(&good.to_owned()), "{good}");
         }
         for bad in ["", "nonsense", "auth", "Auth.*", "session"] {

@@ -4,9 +4,13 @@ use anstyle::{AnsiColor, Style};
 use secmon_protocol::{
     auth::Outcome,
     event::{Detail, Event, EventType},
+    facet::FacetStatus,
+    message::client::Presence,
+    state_event::StateEntry,
+    time::UnixNanos,
 };
 
-use super::{Look, sentence};
+use super::{Look, clock_offset, list::presence, sentence};
 
 /// Columns of the node's name; a longer name moves the rest of its line.
 const NODE_WIDTH: usize = 12;
@@ -37,6 +41,9 @@ pub fn severity(detail: &Detail) -> Severity {
     {
         return Severity::Alarm;
     }
+    if let Detail::State(entry) = detail {
+        return state_severity(entry);
+    }
     let Some(kind) = detail.event_type() else { return Severity::Alarm };
     match kind {
         T::Gap | T::FacetUnavailable | T::AuthSudoDenied | T::AuthSuFailed => Severity::Alarm,
@@ -51,6 +58,36 @@ pub fn severity(detail: &Detail) -> Severity {
             _ => Severity::Normal,
         },
         T::WgPeerAdded | T::WgPeerChanged | T::CommandStarted | T::CommandFinished => Severity::Normal,
+    }
+}
+
+fn state_severity(entry: &StateEntry) -> Severity {
+    match entry {
+        StateEntry::Facet(f) if matches!(f.status, FacetStatus::Unavailable(_)) => Severity::Alarm,
+        StateEntry::Node(node) if !matches!(node.presence, Presence::Online { .. }) => Severity::Warning,
+        StateEntry::Wg(_, peer) if !peer.online => Severity::Quiet,
+        StateEntry::Node(_) | StateEntry::Facet(_) | StateEntry::Session(..) | StateEntry::Wg(..) => {
+            Severity::Normal
+        }
+    }
+}
+
+/// Since when something has stood, where that is known, and how far it can be believed.
+fn since(detail: &Detail, now: UnixNanos, look: &Look) -> String {
+    let since = |at| format!(" since {}", look.moment(at, now));
+    match detail {
+        Detail::State(StateEntry::Session(_, session)) => since(session.since),
+        Detail::State(StateEntry::Node(node)) => {
+            let mut out = since(presence(node.presence).1);
+            if let Some(clock) = clock_offset(node.clock_offset) {
+                out.push_str(&format!(", clock {clock}"));
+            }
+            if node.stale {
+                out.push_str(", its state is being fetched anew");
+            }
+            out
+        }
+        _ => String::new(),
     }
 }
 
@@ -76,10 +113,11 @@ pub fn event_line(event: &Event, look: &Look) -> String {
         out.push_str("  ");
     }
     let severity = severity(&event.detail);
-    let kind = event.detail.event_type().map_or("unreadable", EventType::as_str);
+    let kind = event.detail.type_name().unwrap_or("unreadable");
     out.push_str(&look.paint(style(severity), &format!("{kind:<TYPE_WIDTH$}")));
     out.push_str("  ");
-    let sentence = sentence(&event.detail);
+    let mut sentence = sentence(&event.detail);
+    sentence.push_str(&since(&event.detail, event.time, look));
     match severity {
         Severity::Alarm => out.push_str(&look.paint(style(severity), &sentence)),
         _ => out.push_str(&sentence),

@@ -65,18 +65,19 @@ impl Look {
     }
 }
 
-/// A warning about a clock that is off, where it is: `clock_offset` is the node's minus the hub's, in
-/// nanoseconds.
-fn clock_warning(name: &str, clock_offset: i64) -> Option<String> {
-    (clock_offset.unsigned_abs() > CLOCK_TOLERANCE.unsigned_abs()).then(|| {
-        let way = if clock_offset > 0 { "ahead of" } else { "behind" };
-        let by = clock_offset.unsigned_abs() / 1_000_000;
-        format!(
-            "{}: its clock is {}.{} s {way} the hub's; set up time synchronisation there",
-            printable(name),
-            by / 1000,
-            by % 1000 / 100
-        )
+/// How far a clock is off, where it is: `+3m12s`. `offset` is the node's minus the hub's, in nanoseconds.
+fn clock_offset(offset: i64) -> Option<String> {
+    (offset.unsigned_abs() > CLOCK_TOLERANCE.unsigned_abs()).then(|| {
+        let sign = if offset > 0 { '+' } else { '-' };
+        format!("{sign}{}", duration(offset.saturating_abs()).replace(' ', ""))
+    })
+}
+
+/// A warning about a clock that is off, where it is.
+fn clock_warning(name: &str, offset: i64) -> Option<String> {
+    clock_offset(offset).map(|by| {
+        let way = if offset > 0 { "ahead of" } else { "behind" };
+        format!("{}: clock {by}, {way} the hub's; set up time synchronisation there", printable(name),)
     })
 }
 

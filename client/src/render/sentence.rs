@@ -7,11 +7,12 @@ use secmon_protocol::{
     facet::{FacetId, FacetStatus},
     hub_event::{HubEvent, Requester},
     session::Session,
+    state_event::StateEntry,
     text::printable,
     wireguard::{WgPeer, WgPeerKey},
 };
 
-use super::why;
+use super::{list::presence, why};
 
 /// The sentence, safe to print, on one line.
 #[must_use]
@@ -25,6 +26,7 @@ pub fn sentence(detail: &Detail) -> String {
         Detail::Wg(kind, key, peer) => wireguard(*kind, key, peer),
         Detail::Auth(e) => auth(e),
         Detail::Hub(e) => hub(e),
+        Detail::State(entry) => state(entry),
         Detail::Lost(lost) => {
             let words = if lost.count == 1 { "record of the node is" } else { "records of the node are" };
             format!("{} {words} lost: {}", lost.count, printable(&lost.reason))
@@ -51,9 +53,34 @@ pub(super) fn facet_words(facet: FacetId) -> String {
     }
 }
 
+/// What stands; since when, and what a reader must know beside it, is said by the line.
+fn state(entry: &StateEntry) -> String {
+    match entry {
+        StateEntry::Node(node) => presence(node.presence).0.to_owned(),
+        StateEntry::Facet(f) => match &f.status {
+            FacetStatus::Unavailable(u) => {
+                format!("cannot see {}: {}", facet_words(f.facet), why(&u.reason, &u.remedy))
+            }
+            FacetStatus::Ready if f.facet == FacetId::AUTH_LOG => "reads the auth log".to_owned(),
+            FacetStatus::Ready => format!("sees {}: {}", facet_words(f.facet), f.entries),
+            FacetStatus::NotMonitored => format!("does not watch {}", facet_words(f.facet)),
+            FacetStatus::Pending => format!("has not looked at {} yet", facet_words(f.facet)),
+        },
+        StateEntry::Session(_, s) => session_with(" is logged in", s),
+        StateEntry::Wg(key, peer) => {
+            let kind = if peer.online { EventType::WgPeerOnline } else { EventType::WgPeerOffline };
+            wireguard(kind, key, peer)
+        }
+    }
+}
+
 fn session(kind: EventType, s: &Session) -> String {
+    session_with(if kind == EventType::SessionClosed { " logged out" } else { " logged in" }, s)
+}
+
+fn session_with(what: &str, s: &Session) -> String {
     let mut out = printable(s.named_user().unwrap_or("somebody"));
-    out.push_str(if kind == EventType::SessionClosed { " logged out" } else { " logged in" });
+    out.push_str(what);
     part(&mut out, " on ", s.tty.as_deref());
     part(&mut out, " from ", s.remote.as_deref());
     let sources: Vec<&str> = s.sources.iter().map(|s| s.as_str()).collect();

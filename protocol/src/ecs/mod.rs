@@ -19,6 +19,7 @@ use crate::{
     facet::{FacetId, FacetStatus},
     hub_event::{HubEvent, Requester},
     session::Session,
+    state_event::StateEntry,
     text::is_unsafe,
     wireguard::{WgPeer, WgPeerKey},
 };
@@ -49,7 +50,8 @@ pub fn line(value: &Value) -> String {
 pub fn event(event: &Event) -> Value {
     let mut out = Doc::default();
     out.set("@timestamp", event.time.rfc3339());
-    out.set("event.kind", "event");
+    let stands = matches!(event.detail, Detail::State(_));
+    out.set("event.kind", if stands { "state" } else { "event" });
     out.set("event.id", &*event.id);
     if let Some(cursor) = event.cursor {
         out.set("event.sequence", cursor.n);
@@ -59,10 +61,15 @@ pub fn event(event: &Event) -> Value {
         out.set("host.id", id.to_string());
         out.set("host.name", name.as_str());
     }
-    if let Some(kind) = event.detail.event_type() {
-        out.set("secmon.type", kind.as_str());
-        out.set("event.action", kind.as_str());
-        let (category, types) = classify(kind);
+    if let Some(name) = event.detail.type_name() {
+        out.set("secmon.type", name);
+        out.set("event.action", name);
+    }
+    let class = match &event.detail {
+        Detail::State(entry) => Some((state_category(entry), &["info"][..])),
+        detail => detail.event_type().map(classify),
+    };
+    if let Some((category, types)) = class {
         out.set("event.category", json!([category]));
         out.set("event.type", json!(types));
     }
@@ -99,13 +106,29 @@ fn classify(kind: EventType) -> (&'static str, &'static [&'static str]) {
     }
 }
 
+fn state_category(entry: &StateEntry) -> &'static str {
+    match entry {
+        StateEntry::Node(_) | StateEntry::Facet(_) => "host",
+        StateEntry::Session(..) => "session",
+        StateEntry::Wg(..) => "network",
+    }
+}
+
 fn detail(out: &mut Doc, detail: &Detail) {
     match detail {
         Detail::Facet(facet, status) => {
             out.set("secmon.facet.name", facet.to_string());
             facet_status(out, "secmon.facet", status);
         }
-        Detail::Session(_, key, s) => {
+        Detail::State(StateEntry::Node(summary)) => node::summary_into(out, summary),
+        Detail::State(StateEntry::Facet(f)) => {
+            out.set("secmon.facet.name", f.facet.to_string());
+            facet_status(out, "secmon.facet", &f.status);
+            if f.status == FacetStatus::Ready {
+                out.set("secmon.facet.count", f.entries);
+            }
+        }
+        Detail::Session(_, key, s) | Detail::State(StateEntry::Session(key, s)) => {
             out.option("user.name", s.named_user());
             if let Some(remote) = &s.remote {
                 source_host(out, remote);
@@ -113,7 +136,7 @@ fn detail(out: &mut Doc, detail: &Detail) {
             out.option("secmon.tty", s.tty.as_deref());
             out.set("secmon.session", session(key, s));
         }
-        Detail::Wg(_, key, p) => {
+        Detail::Wg(_, key, p) | Detail::State(StateEntry::Wg(key, p)) => {
             if let Some(endpoint) = p.endpoint {
                 source_ip(out, endpoint.ip());
                 out.set("source.port", endpoint.port());

@@ -14,11 +14,12 @@ use crate::{
 /// A node of a list as one JSON object: `host.*` and `secmon.{status,since,agent,address,facets,…}`.
 #[must_use]
 pub fn summary(node: &NodeSummary) -> Value {
-    Value::Object(summary_doc(node).0)
+    let mut out = Doc::default();
+    summary_into(&mut out, node);
+    Value::Object(out.0)
 }
 
-fn summary_doc(node: &NodeSummary) -> Doc {
-    let mut out = Doc::default();
+pub(super) fn summary_into(out: &mut Doc, node: &NodeSummary) {
     out.set("host.id", node.id.to_string());
     out.set("host.name", node.name.as_str());
     out.set("host.hostname", &*node.facts.hostname);
@@ -40,23 +41,23 @@ fn summary_doc(node: &NodeSummary) -> Doc {
         out.set("secmon.stale", true);
     }
     for known in FacetId::KNOWN {
-        facet_status(&mut out, &format!("secmon.facets.{}", facet_name(known)), &FacetStatus::Pending);
+        facet_status(out, &format!("secmon.facets.{}", facet_name(known)), &FacetStatus::Pending);
     }
     for facet in &node.facets {
         let at = format!("secmon.facets.{}", facet_name(facet.facet));
-        facet_status(&mut out, &at, &facet.status);
+        facet_status(out, &at, &facet.status);
         if facet.status == FacetStatus::Ready {
             out.set(&format!("{at}.count"), facet.entries);
         }
     }
-    out
 }
 
 /// A node with its whole state as one JSON object: what [`summary`] has, and the arrays
 /// `secmon.sessions`, `secmon.wg_peers`, `secmon.auth_log`, `secmon.commands` and `secmon.unreadable`.
 #[must_use]
 pub fn detail(node: &NodeDetail) -> Value {
-    let mut out = summary_doc(&node.summary);
+    let mut out = Doc::default();
+    summary_into(&mut out, &node.summary);
     let mut entries: std::collections::BTreeMap<String, Vec<Value>> = std::collections::BTreeMap::new();
     for known in FacetId::KNOWN {
         entries.insert(facet_name(known), vec![]);

@@ -13,4 +13,5 @@ mod node;
 #[expect(dead_code, reason = "the golden vectors use all of it")]
 mod samples;
 mod session;
+mod state;
 mod wireguard;
