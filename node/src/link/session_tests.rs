@@ -231,11 +231,18 @@ async fn a_message_out_of_place_ends_the_connection() {
 }
 
 /// What a disk that hangs does to the core: it stops within what it does, at the next look at the clock.
-static HANG: std::sync::Mutex<()> = std::sync::Mutex::new(());
+static HANGS: (std::sync::Mutex<bool>, std::sync::Condvar) =
+    (std::sync::Mutex::new(false), std::sync::Condvar::new());
 
 fn hanging_clock() -> UnixNanos {
-    drop(HANG.lock());
+    let hangs = HANGS.0.lock().unwrap();
+    drop(HANGS.1.wait_while(hangs, |hangs| *hangs).unwrap());
     now()
+}
+
+fn hang(hangs: bool) {
+    *HANGS.0.lock().unwrap() = hangs;
+    HANGS.1.notify_all();
 }
 
 #[tokio::test]
@@ -258,7 +265,7 @@ async fn a_core_that_hangs_on_its_disk_stops_neither_heartbeats_nor_acknowledgem
     scene.happen("a").await;
     assert_eq!(hub.seqs().await, [1]);
 
-    let hanging = HANG.lock().unwrap();
+    hang(true);
     scene.happen("b").await;
     // More than any queue between the two holds.
     for _ in 0..100 {
@@ -266,7 +273,7 @@ async fn a_core_that_hangs_on_its_disk_stops_neither_heartbeats_nor_acknowledgem
         hub.say(HubToNode::Ack { seq: Seq(1) }).await;
         hub.say(HubToNode::Resync).await;
     }
-    drop(hanging);
+    hang(false);
     let mut last = 0;
     while last < 2 {
         last = *hub.seqs().await.last().unwrap();
