@@ -19,6 +19,7 @@ use secmon_protocol::{
 
 use super::*;
 
+mod hostile;
 mod runs;
 
 const MINUTE: i64 = 60_000_000_000;

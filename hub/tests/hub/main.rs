@@ -5,3 +5,4 @@ mod abuse;
 mod commands;
 mod common;
 mod corridor;
+mod hostile;

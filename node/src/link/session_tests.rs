@@ -223,3 +223,6 @@ async fn a_message_out_of_place_ends_the_connection() {
     hub.welcome(Resume::Oldest).await;
     assert!(matches!(end.await.unwrap(), LinkError::Protocol(_)));
 }
+
+#[path = "hostile_tests.rs"]
+mod hostile;
