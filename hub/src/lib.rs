@@ -21,6 +21,9 @@ mod store;
 mod tls;
 
 pub use config::{HubConfig, HubSection, SocketSection};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use conn::fuzzing;
 pub use error::HubError;
 pub use hub::{Enrolment, Hub, start};
 pub use store::StoreError;
