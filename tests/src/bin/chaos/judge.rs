@@ -138,6 +138,8 @@ pub(crate) struct Tally {
     pub(crate) gaps: u64,
     /// Numbers that came again at another cursor.
     pub(crate) repeats: u64,
+    /// Those of them that may: see [`Judge::excuse`].
+    pub(crate) excused: u64,
 }
 
 /// See the module.
@@ -146,6 +148,8 @@ pub(crate) struct Judge {
     watches: Vec<Watch>,
     /// What stands at each cursor, by whoever saw it first.
     places: HashMap<Cursor, (usize, u64)>,
+    /// By node: numbers up to here may come again.
+    excused: HashMap<usize, u64>,
     pub(crate) breaches: Vec<Breach>,
     pub(crate) tally: Tally,
     /// The reasons of gaps, and how often they were told.
@@ -173,6 +177,12 @@ impl Judge {
     /// A subscriber stands at this place, and was shown nothing yet.
     pub(crate) fn begin(&mut self, watch: usize, at: Cursor) {
         self.watches[watch].last.get_or_insert(at);
+    }
+
+    /// Up to this number a node's may come again: what it was doing when it was killed is promised at least once,
+    /// not once.
+    pub(crate) fn excuse(&mut self, node: usize, number: u64) {
+        self.excused.insert(node, number);
     }
 
     /// Whether every subscriber has seen up to these last numbers of the nodes, or beyond.
@@ -285,7 +295,9 @@ impl Judge {
         let next = sight.next.unwrap_or(number);
         let kind = if again {
             self.tally.repeats += 1;
-            Some((number, BreachKind::Repeat { cursor }))
+            let excused = self.excused.get(&node).is_some_and(|last| number <= *last);
+            self.tally.excused += u64::from(excused);
+            (!excused).then_some((number, BreachKind::Repeat { cursor }))
         } else if number < next {
             Some((number, BreachKind::Late { cursor }))
         } else {

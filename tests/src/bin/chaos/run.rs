@@ -43,6 +43,9 @@ const TICK: Duration = Duration::from_millis(20);
 const PROCESSES: usize = 3;
 /// Disks for state in MiB: the hub's holds its log of some hours, a node's its outbox.
 const DISKS: Disks = Disks { hub: 96, node: 24 };
+/// A node whose disk was full goes on in memory until it tries the disk again, every 30 seconds; some more for a slow
+/// machine. One that is killed meanwhile goes on where its disk stands, so that lines come again.
+const IN_MEMORY: u64 = 40_000;
 
 /// Plays it in `folder`; whether every promise was kept.
 ///
@@ -69,6 +72,7 @@ pub(crate) fn run(setup: &Setup, folder: &Path) -> anyhow::Result<bool> {
         timeline,
         judge,
         down: BTreeMap::new(),
+        full: BTreeMap::new(),
         done: BTreeMap::new(),
         fell: BTreeMap::new(),
     };
@@ -95,6 +99,8 @@ pub(crate) struct Play {
     pub(crate) judge: Arc<Mutex<Judge>>,
     /// Who does not run, and when to start it; never where a fault will say so.
     down: BTreeMap<Part, Option<Instant>>,
+    /// Nodes whose disk was full, and until when.
+    full: BTreeMap<usize, u64>,
     /// What was done, and how often.
     pub(crate) done: BTreeMap<String, u64>,
     /// Who ended by itself, and how.
@@ -167,13 +173,19 @@ impl Play {
             (Fault::HubKills | Fault::NodeKills | Fault::WatchKills, part) => {
                 self.kill(part);
                 self.down.insert(part, None);
+                if let Part::Node(at) = part {
+                    self.excuse(at);
+                }
             }
             (Fault::LinkCuts, Part::Node(at)) => self.stage.cut(at, coin),
             (Fault::HubStops | Fault::NodeStops | Fault::WatchStops, part) => {
                 self.signal(part, Signal::SIGSTOP)
             }
             (Fault::HubDisk, _) => self.stage.hub.fill()?,
-            (Fault::NodeDisk, Part::Node(at)) => self.stage.nodes[at].fill()?,
+            (Fault::NodeDisk, Part::Node(at)) => {
+                self.full.insert(at, u64::MAX);
+                self.stage.nodes[at].fill()?;
+            }
             (Fault::Rotations, Part::Node(at)) => {
                 self.writers[at].rotate(if coin { Rotation::CopyTruncate } else { Rotation::Rename })?;
             }
@@ -197,10 +209,21 @@ impl Play {
                 self.signal(part, Signal::SIGCONT)
             }
             (Fault::HubDisk, _) => self.stage.hub.free()?,
-            (Fault::NodeDisk, Part::Node(at)) => self.stage.nodes[at].free()?,
+            (Fault::NodeDisk, Part::Node(at)) => {
+                self.stage.nodes[at].free()?;
+                self.full.insert(at, self.timeline.now());
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// A node was killed: if it went on in memory, what it had may come again.
+    fn excuse(&mut self, at: usize) {
+        if self.full.get(&at).is_some_and(|until| self.timeline.now() < until.saturating_add(IN_MEMORY)) {
+            lock(&self.judge).excuse(at, self.writers[at].last());
+            self.timeline.note(format!("n{at} may have gone on in memory: what it had may come again"));
+        }
     }
 
     /// Starts again who ended by itself, as an init system does.

@@ -32,6 +32,12 @@ pub(crate) fn tell(setup: &Setup, play: &Play, resumes: bool) -> bool {
         tally.gaps,
         tally.repeats
     );
+    if tally.excused > 0 {
+        println!(
+            "{} of those may: a node whose disk was full goes on in memory, and was killed meanwhile",
+            tally.excused
+        );
+    }
     let mut reasons: Vec<_> = judge.reasons.iter().collect();
     reasons.sort();
     for (reason, count) in reasons {
