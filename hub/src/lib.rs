@@ -21,7 +21,7 @@ mod store;
 mod tls;
 
 pub use config::{HubConfig, HubSection, SocketSection};
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use conn::fuzzing;
 pub use error::HubError;

@@ -9,10 +9,16 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use nix::unistd::Uid;
 use secmon_protocol::{
-    codec,
+    codec::{self, Assembler, Message},
+    ecs, event,
     ids::{Cursor, Epoch, LogId, NodeId},
     limits::MAX_FRAME,
-    message::{client::ClientToHub, join::JoinToHub, node::NodeToHub},
+    message::{
+        client::{ClientToHub, HubToClient},
+        join::{HubToJoin, JoinToHub},
+        node::{HubToNode, NodeToHub},
+    },
+    record::LogRecord,
     time::UnixNanos,
 };
 
@@ -34,6 +40,47 @@ fn core() -> Option<Core> {
     core.enroll(NOW, wish, &mut Effects::new()).ok()?;
     core.join(NOW, &[1; 32], PAPERS, "0.1.0", &mut Effects::new()).ok()?;
     Some(core)
+}
+
+/// Frames and fragments of all conversations, in both directions; the first byte says which. Of events also what is
+/// printed of them.
+///
+/// # Panics
+/// When a message that was read is not read back as the same, or an event is printed as more than one plain line.
+pub fn frames(bytes: &[u8]) {
+    let Some((which, bytes)) = bytes.split_first() else { return };
+    match which % 6 {
+        0 => all::<NodeToHub>(bytes, |_| {}),
+        1 => all::<HubToNode>(bytes, |_| {}),
+        2 => all::<ClientToHub>(bytes, |_| {}),
+        3 => all::<HubToClient>(bytes, shown),
+        4 => all::<JoinToHub>(bytes, |_| {}),
+        _ => all::<HubToJoin>(bytes, |_| {}),
+    }
+}
+
+fn all<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8], use_it: impl Fn(&M)) {
+    let mut reader = Reader::<_, M>::new(bytes);
+    while let Some(Ok(message)) = reader.message().now_or_never() {
+        let Ok(frames) = codec::encode_frames(&message) else {
+            panic!("what was read is too large to be written")
+        };
+        let mut again = Assembler::<M>::default();
+        let read = frames.iter().filter_map(|frame| again.push(frame).ok().flatten()).last();
+        assert_eq!(read.as_ref(), Some(&message));
+        use_it(&message);
+    }
+}
+
+fn shown(message: &HubToClient) {
+    if let HubToClient::Event { record, .. } = message
+        && let Ok(record) = codec::decode::<LogRecord>(record)
+    {
+        for event in event::events(&record) {
+            let line = ecs::line(&ecs::event(&event));
+            assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+        }
+    }
 }
 
 /// What a node sends, from its Hello on.
@@ -136,13 +183,13 @@ mod tests {
             join::Join,
             node::{Hello, HostFacts},
         },
-        record::{Envelope, Lost, NodeRecord},
+        record::{Envelope, Lost, NodeRecord, Origin},
         state::{NodeState, RawFacet},
     };
 
     use super::*;
 
-    fn frames<M: codec::Message>(messages: &[M]) -> Vec<u8> {
+    fn stream<M: Message>(messages: &[M]) -> Vec<u8> {
         let mut out = BytesMut::new();
         for frame in messages.iter().flat_map(|message| codec::encode_frames(message).unwrap()) {
             out.put_u32(u32::try_from(frame.len()).unwrap());
@@ -195,12 +242,25 @@ mod tests {
             },
             ClientToHub::Run { request, node: "web-1".into(), label: "up".into(), credit: 4096 },
         ];
+        let event =
+            AuthEvent::new(NOW.unix, "sshd", Some(1), AuthAction::Accepted, "Accepted publickey for a");
+        let record = LogRecord {
+            cursor: Cursor { log: LogId(9), n: 1 },
+            node: NodeId([1; 16]),
+            name: "web-1".parse().unwrap(),
+            origin: Origin::Node { epoch: Epoch(1), seq: Seq(3) },
+            envelope: Envelope::auth(&event),
+        };
+        let told = HubToClient::Event { request, record: codec::encode(&record) };
         let node = [NodeToHub::Hello(hello), NodeToHub::Records(batch()), NodeToHub::Pong { nonce: 1 }];
         vec![
-            ("node", "honest", frames(&node)),
-            ("node", "in-pieces", frames(&in_pieces)),
+            ("node", "honest", stream(&node)),
+            ("node", "in-pieces", stream(&in_pieces)),
             ("records", "honest", batch().to_vec()),
-            ("client", "honest", frames(&client)),
+            ("client", "honest", stream(&client)),
+            ("frames", "node", [vec![0], stream(&in_pieces)].concat()),
+            ("frames", "client", [vec![2], stream(&client)].concat()),
+            ("frames", "event", [vec![3], stream(&[told])].concat()),
         ]
     }
 
@@ -209,7 +269,7 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let csr = CertificateParams::default().serialize_request(&key).unwrap();
         let csr = Bytes::copy_from_slice(csr.der());
-        frames(&[JoinToHub::Join(Join { secret: vec![1; 24].into(), csr, agent: "0.1.0".into() })])
+        stream(&[JoinToHub::Join(Join { secret: vec![1; 24].into(), csr, agent: "0.1.0".into() })])
     }
 
     fn seeds() -> &'static Path {
@@ -222,8 +282,7 @@ mod tests {
             "records" => records(bytes),
             "client" => client(bytes),
             "join" => join(bytes, ca),
-            // That of the protocol alone, which its own tests replay.
-            "frames" => {}
+            "frames" => super::frames(bytes),
             other => panic!("no fuzz target is called {other}"),
         }
     }
