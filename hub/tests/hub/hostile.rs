@@ -29,6 +29,7 @@ use crate::{
 
 /// Does something that takes a while, during which the good node answers the hub's heartbeat, as it must.
 async fn beside<T>(good: &mut common::Node, doing: impl Future<Output = T>) -> T {
+    let doing = Box::pin(doing);
     let answering = async { while good.next().await.is_some() {} };
     tokio::select! {
         done = doing => done,
