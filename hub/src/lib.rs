@@ -23,6 +23,9 @@ mod store;
 mod tls;
 
 pub use config::{Durability, HubConfig, HubSection, LogSection, SocketSection};
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use conn::fuzzing;
 pub use error::HubError;
 pub use hub::{Enrolment, Hub, start};
 pub use store::StoreError;

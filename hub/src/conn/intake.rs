@@ -91,7 +91,7 @@ fn split(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Holds a message against what can be said of it alone. Gives the memory that it takes, by estimate.
-fn check(message: &NodeToHub) -> Result<usize, String> {
+pub(super) fn check(message: &NodeToHub) -> Result<usize, String> {
     match message {
         NodeToHub::Hello(_) => Err("it said Hello twice".to_owned()),
         NodeToHub::Records(list) => batch_cost(list).map_err(|error| error.to_string()),

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Largest request; the peer has shown nothing yet, so that it gets no more memory than it needs.
-const MAX_REQUEST: usize = 16 << 10;
+pub(super) const MAX_REQUEST: usize = 16 << 10;
 
 /// Answers a request to join and ends the connection.
 pub(super) async fn serve(mut stream: TlsStream<TcpStream>, shared: &Arc<Shared>) -> Ending {

@@ -5,6 +5,8 @@
 
 pub(crate) mod accept;
 pub(crate) mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod intake;
 mod join;
 mod node;

@@ -8,7 +8,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
 use secmon_protocol::{
+    codec,
     ids::Epoch,
+    limits::MAX_FRAME,
     message::{
         ErrorCode, Refusal,
         node::{Hello, HubToNode, NodeToHub},
@@ -25,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Ending, Shared, intake,
-    wire::{self, Reader},
+    wire::{self, Reader, WireError},
 };
 use crate::{
     actor::{Message, ToLink, Wire},
@@ -65,7 +67,12 @@ pub(super) async fn greet(
     };
     let (read, mut writer) = tokio::io::split(stream);
     let mut reader = NodeReader::new(read);
-    let ending = match reader.message().await {
+    // One frame, whoever it is: of a Hello in pieces 32 MiB would be held for each of many strangers.
+    let first = match reader.frame(MAX_FRAME).await {
+        Ok(frame) => codec::decode(&frame).map_err(WireError::from),
+        Err(error) => Err(error),
+    };
+    let ending = match first {
         Ok(NodeToHub::Hello(hello)) => {
             return Ok(Greeted { reader, writer, papers: fingerprint(&papers), hello });
         }

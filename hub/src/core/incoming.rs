@@ -49,6 +49,25 @@ pub enum BadRecord {
     /// It is over a limit.
     #[error("a record's {0} is over its limit")]
     Limit(&'static str),
+    /// Its number is none: the first is 1, and there is always a next one.
+    #[error("no record has the number {0}")]
+    Number(u64),
+    /// A batch is not in the order of its numbers.
+    #[error("record {next} comes behind record {before}")]
+    Order {
+        /// The number before.
+        before: u64,
+        /// The one that does not rise.
+        next: u64,
+    },
+    /// It stands for records that can never have been.
+    #[error("record {seq} says that {count} records were dropped, and there were not as many")]
+    Lost {
+        /// Where it stands.
+        seq: u64,
+        /// What it counts.
+        count: u64,
+    },
     /// A batch has too many of something.
     #[error("a batch has more than {limit} {what}")]
     TooMany {
@@ -83,9 +102,15 @@ impl Incoming {
     /// The first that breaks the protocol.
     pub fn batch(list: &[u8]) -> Result<Vec<Self>, BadRecord> {
         let mut ops = MAX_OPS;
-        let mut batch = Vec::new();
+        let mut batch: Vec<Self> = Vec::new();
         for item in Items(list) {
-            batch.push(Self::new(codec::decode(item?)?, &mut ops)?);
+            let next = Self::new(codec::decode(item?)?, &mut ops)?;
+            if let Some(before) = batch.last().map(|before| before.record.seq)
+                && next.record.seq <= before
+            {
+                return Err(BadRecord::Order { before: before.0, next: next.record.seq.0 });
+            }
+            batch.push(next);
         }
         Ok(batch)
     }
@@ -95,7 +120,10 @@ impl Incoming {
     /// # Errors
     /// It breaks the protocol.
     pub fn new(record: NodeRecord, ops: &mut usize) -> Result<Self, BadRecord> {
-        let envelope = &record.envelope;
+        let (seq, envelope) = (record.seq.0, &record.envelope);
+        if seq == 0 || seq == u64::MAX {
+            return Err(BadRecord::Number(seq));
+        }
         if envelope.types.len() > MAX_TYPES || envelope.types.iter().any(|name| name.len() > MAX_TYPE) {
             return Err(BadRecord::Limit("list of types"));
         }
@@ -103,6 +131,11 @@ impl Incoming {
             return Err(BadRecord::Limit("body"));
         }
         let meaning = meaning(envelope, ops)?;
+        if let Meaning::Lost(count) = meaning
+            && count > seq
+        {
+            return Err(BadRecord::Lost { seq, count });
+        }
         Ok(Self { record, meaning })
     }
 }
@@ -136,6 +169,7 @@ mod tests {
         facet::{FacetId, FacetStatus, Unavailable},
         ids::Seq,
         limits::{MAX_FIELD, MAX_KEY, MAX_VALUE},
+        record::Lost,
         time::UnixNanos,
     };
 
@@ -169,6 +203,35 @@ mod tests {
         assert!(Incoming::batch(&list([diff(&half)])).is_ok());
         let error = Incoming::batch(&list([diff(&half), diff(&half)])).unwrap_err();
         assert!(matches!(error, BadRecord::TooMany { what: "operations", .. }), "{error}");
+    }
+
+    fn at(seq: u64, envelope: Envelope) -> Bytes {
+        codec::encode_list(&[NodeRecord { seq: Seq(seq), envelope }])
+    }
+
+    /// What is behind the last number there is would have no number, and a hub that counted on would be back at 0.
+    #[test]
+    fn a_number_that_no_record_can_have_is_refused() {
+        for (seq, good) in [(0, false), (1, true), (u64::MAX - 1, true), (u64::MAX, false)] {
+            assert_eq!(Incoming::batch(&at(seq, diff(&[]))).is_ok(), good, "{seq}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_batch_that_stand_still_or_go_back_are_refused() {
+        for (first, second, good) in [(7, 8, true), (7, 9, true), (7, 7, false), (7, 6, false)] {
+            let both = [at(first, diff(&[])), at(second, diff(&[]))].concat();
+            assert_eq!(Incoming::batch(&both).is_ok(), good, "{first} {second}");
+        }
+    }
+
+    /// A count that is a lie would stand for whatever else is missing.
+    #[test]
+    fn what_was_dropped_is_no_more_than_there_was() {
+        let lost = |count| Envelope::lost(UnixNanos(1), &Lost { count, reason: String::new() });
+        for (seq, count, good) in [(5, 5, true), (5, 6, false), (5, u64::MAX, false), (5, 0, true)] {
+            assert_eq!(Incoming::batch(&at(seq, lost(count))).is_ok(), good, "{seq} {count}");
+        }
     }
 
     #[test]

@@ -25,14 +25,14 @@ use tokio::{
 };
 
 /// Reads until the hub has closed the connection.
-async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
+pub(crate) async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
     let mut rest = vec![];
     // A reset is an end as well.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("the hub ends the connection");
 }
 
 /// Takes what still comes until the hub has closed the connection.
-async fn ended(node: &mut common::Node) {
+pub(crate) async fn ended(node: &mut common::Node) {
     while node.next().await.is_some() {}
 }
 
@@ -54,7 +54,7 @@ fn bad_bytes() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-async fn still_works(hub: &Running, node: &mut common::Node, seq: u64) {
+pub(crate) async fn still_works(hub: &Running, node: &mut common::Node, seq: u64) {
     node.records(&[auth(seq)]).await;
     loop {
         match node.next().await {
@@ -66,7 +66,7 @@ async fn still_works(hub: &Running, node: &mut common::Node, seq: u64) {
     assert!(!hub.client().await.list().await.is_empty());
 }
 
-async fn with_a_good_node() -> (tempfile::TempDir, Running, Papers, common::Node) {
+pub(crate) async fn with_a_good_node() -> (tempfile::TempDir, Running, Papers, common::Node) {
     let dir = tempfile::tempdir().unwrap();
     let hub = start(dir.path()).await;
     let papers = hub.enrol("good").await;

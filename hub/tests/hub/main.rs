@@ -5,4 +5,5 @@ mod abuse;
 mod commands;
 mod common;
 mod corridor;
+mod hostile;
 mod log;

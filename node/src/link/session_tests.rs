@@ -321,3 +321,5 @@ async fn a_new_epoch_ends_the_connection_that_was_opened_for_the_old_one() {
     fake.turn_to(Epoch(2));
     assert!(matches!(end.await.unwrap(), LinkError::Renumbered));
 }
+#[path = "hostile_tests.rs"]
+mod hostile;

@@ -42,7 +42,7 @@ use crate::{
 /// flight, and as many messages about them. A client that lets more pile up does not read.
 const QUEUE: usize = 2 * MAX_RUNS_PER_CLIENT * (OUTPUT_WINDOW / MIN_CHUNK_COST) as usize;
 /// Largest Hello; whoever says it may not even be allowed to.
-const MAX_HELLO: usize = 16 << 10;
+pub(super) const MAX_HELLO: usize = 16 << 10;
 /// Answers that wait to be written. They may be large, so that few do; a client that asks on without
 /// reading is no longer listened to.
 const ANSWERS: usize = 2;
@@ -117,7 +117,11 @@ async fn converse(
 }
 
 /// Lets a client in, with its name for itself and the version that the two will speak.
-fn admit(first: Result<ClientToHub, CodecError>, uid: Uid, own: Uid) -> Result<(String, u16), Refusal> {
+pub(super) fn admit(
+    first: Result<ClientToHub, CodecError>,
+    uid: Uid,
+    own: Uid,
+) -> Result<(String, u16), Refusal> {
     if !uid.is_root() && uid != own {
         let message = format!(
             "uid {uid} may not use this hub: it serves root and its own user (uid {own}); use sudo, or become that user"

@@ -1,0 +1,113 @@
+//! A program in a realm, with its output in files: killed, stopped and started again as often as it takes.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use secmon_testkit::wait::within;
+
+/// How long the kernel may take to end a process that was killed.
+const DEATH: Duration = Duration::from_secs(10);
+
+/// Where the standard output goes.
+pub(crate) enum Stdout {
+    /// To the log, with standard error.
+    Log,
+    /// To a reader.
+    Pipe,
+}
+
+/// A child in a process group of its own.
+pub(crate) struct Program {
+    child: Child,
+    log: PathBuf,
+    /// Its log began here.
+    began: u64,
+}
+
+impl Program {
+    /// Starts it; what it logs is appended to `log`.
+    pub(crate) fn start(command: &mut Command, log: &Path, stdout: &Stdout) -> anyhow::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(log)?;
+        let began = file.metadata()?.len();
+        match stdout {
+            Stdout::Log => command.stdout(file.try_clone()?),
+            Stdout::Pipe => command.stdout(Stdio::piped()),
+        };
+        let child = command.stdin(Stdio::null()).stderr(file).process_group(0).spawn();
+        let child = child.with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self { child, log: log.to_owned(), began })
+    }
+
+    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok().flatten()?;
+        Some(match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+        })
+    }
+
+    /// Sends a signal to the whole group: nsenter(1) stays outside, the program is inside. Nothing when it has ended.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if self.ended().is_none() {
+            // It may end this moment; it is not reaped yet, so that its number is its own.
+            let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);
+        }
+    }
+
+    /// Kills it, and waits until what ran inside is gone as well: it holds locks and ports.
+    pub(crate) fn kill(&mut self) {
+        let inside = innermost(self.child.id());
+        self.signal(Signal::SIGKILL);
+        // Whatever it was, it is over.
+        let _ = self.child.wait();
+        let _ = within(DEATH, || is_gone(inside).then_some(()));
+    }
+
+    /// What it has logged since it was started.
+    pub(crate) fn log(&self) -> String {
+        let read = || -> io::Result<String> {
+            let mut file = File::open(&self.log)?;
+            io::Seek::seek(&mut file, io::SeekFrom::Start(self.began))?;
+            let mut text = Vec::new();
+            io::Read::read_to_end(&mut file, &mut text)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        read().unwrap_or_default()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// The process that the started one has become, behind nsenter(1) and setpriv(1).
+fn innermost(pid: u32) -> u32 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().find_map(|child| child.parse().ok()).map_or(pid, innermost)
+}
+
+/// Whether a process has let go of all it had: it is no more, or nobody has asked yet how it ended.
+fn is_gone(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // proc_pid_stat(5): the state stands behind the name, which is in parentheses.
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
