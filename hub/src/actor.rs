@@ -435,7 +435,7 @@ impl Actor {
                 return Some(defer(reply, answer));
             }
             Message::Begin(place, reply) => {
-                let answer = core.start_after(place, self.gone, out);
+                let answer = core.start_after(place, self.gone);
                 return Some(defer(reply, answer));
             }
             Message::Enroll(wish, reply) => {
@@ -470,7 +470,6 @@ impl Actor {
         match effect {
             // Written and published by now.
             Effect::Store(_) | Effect::Publish(_) => {}
-            Effect::NewLog(id) => self.ring.rename(id),
             Effect::ToNode(link, message) => {
                 if let Some(wire) = self.nodes.get(&link) {
                     wire.send(ToLink::Message(message));
@@ -502,9 +501,6 @@ fn tell(notice: &Notice) {
             let direction = if *ahead { "ahead" } else { "behind" };
             warn!(node = %name, seconds = offset, direction, "the node's clock is off; its times are wrong by that much");
         }
-        Notice::OlderCopy { log, sign } => warn!(
-            %log, sign, "the hub's store is an older copy: its log goes on under a new id, and clients get a gap"
-        ),
         Notice::Resync { name, reason } => info!(node = %name, reason, "asked for a snapshot"),
     }
 }

@@ -78,7 +78,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let lock = files::open_state_dir(&config.state_dir)?;
     let ca = Ca::open(&config.state_dir, year)?;
     let tls = tls::server_config(&ca, year)?;
-    let (store, boot) = Store::open(&config.state_dir, keeping(&config), &opening())?;
+    let store = Store::open(&config.state_dir, keeping(&config), &opening())?;
     let (kept, holes, gone) = (store.load()?, store.holes()?, store.gone());
     let reader = LogReader::start(&config.state_dir)?;
     let listen = config.hub.listen;
@@ -89,7 +89,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let heartbeat = config.hub.heartbeat();
     let store = StoreThread::start(store)
         .map_err(|source| HubError::file("start the thread that writes", &config.state_dir, source))?;
-    let core = Core::new(kept, boot, heartbeat);
+    let core = Core::new(kept, heartbeat);
     let ring = Arc::new(Ring::new(core.newest(), RING_BYTES));
     let (actor, handle) = Actor::new(core, store, ring.clone(), gone);
     let log = Log::new(ring, reader, holes, config.log);
@@ -204,7 +204,7 @@ fn keeping(config: &HubConfig) -> Keeping {
 
 fn opening() -> Opening {
     let boot_id = fs::read_to_string(BOOT_ID).ok().map(|id| id.trim().to_owned());
-    Opening { now: unix_now(), boot_id, fresh: LogId(rand::random()), spare: LogId(rand::random()) }
+    Opening { boot_id, fresh: LogId(rand::random()) }
 }
 
 /// The year of a time, for the dates in certificates, where a day more or less does not matter. A machine

@@ -91,14 +91,6 @@ impl Ring {
         }
     }
 
-    /// The log has another id. What is held has the old one in its bytes, and is read from the store instead.
-    pub(crate) fn rename(&self, log: LogId) {
-        let mut inner = self.inner();
-        inner.log = log;
-        inner.bytes = 0;
-        inner.entries.clear();
-    }
-
     /// Tells the subscribers of what was appended.
     pub(crate) fn announce(&self) {
         self.newest.send_replace(self.newest().n);
@@ -150,7 +142,5 @@ mod tests {
         assert!(numbers(25, 9, 9).is_empty() && numbers(99, 9, 9).is_empty());
         ring.push(packed([record(26, 9000)]).1);
         assert_eq!((ring.shelf().gone, numbers(25, 9, 9)), (25, vec![26]));
-        ring.rename(LogId(8));
-        assert_eq!((ring.shelf(), ring.log()), (Shelf { gone: 26, newest: 26 }, LogId(8)));
     }
 }

@@ -25,7 +25,7 @@ use secmon_protocol::{
 use super::{client, intake, join, wire::Reader};
 use crate::{
     ca::Ca,
-    core::{Boot, Core, Effect, Effects, Enrolling, Incoming, Introduction, Kept, Link, LogOrigin, LogRow, Now, batch_cost},
+    core::{Core, Effect, Effects, Enrolling, Incoming, Introduction, Kept, Link, LogRow, Now, batch_cost},
 };
 
 const NOW: Now = Now { unix: UnixNanos(1_800_000_000_000_000_000), mono: Duration::from_secs(60) };
@@ -34,9 +34,8 @@ const PAPERS: [u8; 32] = [7; 32];
 /// A core that knows one node.
 fn core() -> Option<Core> {
     let log = LogRow { id: LogId(9), newest: 0, history: vec![] };
-    let boot = Boot { spare: LogId(10), origin: LogOrigin::Made, unclean: NOW.unix };
     let kept = Kept { log, nodes: vec![], tokens: vec![] };
-    let mut core = Core::new(kept, boot, Duration::from_secs(15));
+    let mut core = Core::new(kept, Duration::from_secs(15));
     let name = "web-1".parse().ok()?;
     let wish =
         Enrolling { secret: [1; 32], id: NodeId([1; 16]), name, valid: Duration::ZERO, replace: false };

@@ -26,7 +26,7 @@ use std::{
 
 use secmon_protocol::{
     hub_event::HubEvent,
-    ids::{Cursor, Epoch, JobId, LogId, NodeId, NodeName, Seq},
+    ids::{Cursor, Epoch, JobId, NodeId, NodeName, Seq},
     message::{client::HubToClient, node::HubToNode},
     record::{Envelope, LogRecord, Origin},
     state::{NodeState, Op},
@@ -37,7 +37,7 @@ pub use self::{
     commands::check as check_commands,
     enrol::{Admission, DEFAULT_VALIDITY, Enrolling, MAX_VALIDITY, TokenRow},
     incoming::{BadRecord, Incoming, Meaning, batch_cost},
-    log::{Boot, LogOrigin, LogRow, MAX_PREDECESSORS, Predecessor, Start},
+    log::{LogRow, MAX_PREDECESSORS, Predecessor, Start},
     node::{Introduction, NodeRow, Standing, snapshot_too_large},
     reading::{Hole, Missing, Next, Reading, Shelf},
     runs::{MAX_RUNS_PER_CLIENT, RunRequest},
@@ -69,8 +69,6 @@ pub enum Effect {
     Store(Write),
     /// A new record of the log, to be written with the batch and shown to subscribers once it is.
     Publish(LogRecord),
-    /// The log has this id from here on.
-    NewLog(LogId),
     /// A message for a node.
     ToNode(Link, HubToNode),
     /// End a node's connection once what was sent before is out.
@@ -103,13 +101,6 @@ pub enum Write {
     Token(TokenRow),
     /// A token that is of no use any more.
     ForgetToken(Fingerprint),
-    /// The log's id and its earlier ones; [`LogRow::newest`] follows from the records.
-    Log {
-        /// The id.
-        id: LogId,
-        /// The earlier ones.
-        history: Vec<Predecessor>,
-    },
 }
 
 /// What an operator should know.
@@ -137,13 +128,6 @@ pub enum Notice {
         name: NodeName,
         /// Why.
         reason: String,
-    },
-    /// The store is an older copy; the log has a new id.
-    OlderCopy {
-        /// The new id.
-        log: LogId,
-        /// What showed it.
-        sign: String,
     },
 }
 
@@ -198,8 +182,8 @@ pub struct Core {
 impl Core {
     /// A hub with what was kept; every node is away.
     #[must_use]
-    pub fn new(kept: Kept, boot: Boot, heartbeat: Duration) -> Self {
-        Self::with(Log::new(kept.log, boot), kept.nodes, kept.tokens, heartbeat)
+    pub fn new(kept: Kept, heartbeat: Duration) -> Self {
+        Self::with(Log::new(kept.log), kept.nodes, kept.tokens, heartbeat)
     }
 
     fn with(log: Log, nodes: Vec<(NodeRow, NodeState)>, tokens: Vec<TokenRow>, heartbeat: Duration) -> Self {

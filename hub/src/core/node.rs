@@ -195,7 +195,7 @@ impl Core {
         row.address.clone_from(&from.address);
         row.facts = clipped(&hello.facts);
         row.clock_offset = hello.clock.0.saturating_sub(now.unix.0);
-        let seen = std::mem::replace(&mut row.seen, now.unix);
+        row.seen = now.unix;
         row.commands = hello.commands;
         row.commands.sort_by(|a, b| a.label.cmp(&b.label));
         node.online = Some((link, now.unix));
@@ -212,7 +212,7 @@ impl Core {
         self.tell(now, id, &HubEvent::Connected { address: from.address, agent }, out);
         let welcome = out.len();
         let resume =
-            self.place(now, id, link, (hello.epoch, hello.oldest, hello.newest), (from.fresh, seen), out);
+            self.place(now, id, link, (hello.epoch, hello.oldest, hello.newest), from.fresh, out);
         let message = HubToNode::Welcome(Welcome {
             node: id,
             name,
@@ -231,7 +231,7 @@ impl Core {
         id: NodeId,
         link: Link,
         (epoch, oldest, newest): (Epoch, Seq, Seq),
-        (fresh, seen): (Epoch, UnixNanos),
+        fresh: Epoch,
         out: &mut Effects,
     ) -> Resume {
         let Some(row) = self.nodes.get_mut(&id).map(|node| &mut node.row) else { return Resume::Oldest };
@@ -247,10 +247,6 @@ impl Core {
         }
         let (last, stale) = (row.last, row.stale);
         if before_oldest > last {
-            if known && seen > self.log.unclean() {
-                // It forgot only what a hub acknowledged, and this one's machine has lost nothing since.
-                self.older_copy("a node has had acknowledgements of more than its store holds", out);
-            }
             let reason = "the node no longer had them when it connected".to_owned();
             self.tell(now, id, &HubEvent::Gap { from: last.next(), to: before_oldest, reason }, out);
             if let Some(node) = self.nodes.get_mut(&id) {

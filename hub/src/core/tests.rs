@@ -30,12 +30,11 @@ fn at(minutes: i64) -> Now {
 }
 
 fn core() -> Core {
-    started(LogRow { id: LogId(9), newest: 0, history: vec![] }, LogOrigin::Made)
+    started(LogRow { id: LogId(9), newest: 0, history: vec![] })
 }
 
-fn started(log: LogRow, origin: LogOrigin) -> Core {
-    let boot = Boot { spare: LogId(10), origin, unclean: at(0).unix };
-    Core::new(Kept { log, nodes: vec![], tokens: vec![] }, boot, Duration::from_secs(15))
+fn started(log: LogRow) -> Core {
+    Core::new(Kept { log, nodes: vec![], tokens: vec![] }, Duration::from_secs(15))
 }
 
 fn enrolled(core: &mut Core) -> NodeId {

@@ -1,8 +1,7 @@
 //! The log in the database: a row per commit and not per record, what was skipped, and one row about it all.
 //!
-//! Numbers are reserved in blocks that are on the disk before one of them is used. A machine that ends without
-//! notice may take the last commits with it, and then the numbers go on behind the block: no number is given
-//! to two records.
+//! Each start gives the log another id, which is on the disk before it is used: a machine that ends without notice
+//! may take the last commits with it, and their numbers are then given again, under the new id.
 
 use std::time::Duration;
 
@@ -12,13 +11,10 @@ use secmon_protocol::{codec, ids::LogId, time::UnixNanos};
 use super::Fault;
 use crate::{
     config::Durability,
-    core::{Boot, Hole, LogOrigin, LogRow, Predecessor},
+    core::{Hole, LogRow},
     segment::Segment,
 };
 
-/// Numbers reserved at a time. A sync of the disk for every million records costs nothing, and 2^64 numbers
-/// last for ever whatever is skipped.
-const BLOCK: u64 = 1 << 20;
 /// Most rows that one commit removes, so that none takes long; they are at least as large as what a commit
 /// adds unless rows have become very much larger, and then the next commits catch up.
 const TRIM: usize = 4096;
@@ -41,14 +37,10 @@ pub(crate) struct Keeping {
 /// This start of the hub, as far as the log must know it.
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
-    /// The hub's clock.
-    pub(crate) now: UnixNanos,
     /// The kernel's id of this boot (random(4), `boot_id`); none where it cannot be read.
     pub(crate) boot_id: Option<String>,
-    /// A random id, for a log that is not there yet.
+    /// A random id that the log has from this start on.
     pub(crate) fresh: LogId,
-    /// Another one; see [`Boot::spare`].
-    pub(crate) spare: LogId,
 }
 
 /// What the thread that writes knows of the log without asking the database.
@@ -56,7 +48,6 @@ pub(crate) struct Opening {
 pub(super) struct Log {
     keeping: Keeping,
     newest: u64,
-    reserved: u64,
     held: u64,
     /// The oldest row: its first record, and when it was taken.
     oldest: Option<(u64, i64)>,
@@ -67,7 +58,6 @@ pub(super) struct Log {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Change {
     newest: u64,
-    reserved: u64,
     held: u64,
     oldest: Option<(u64, i64)>,
     gone_taken: i64,
@@ -80,16 +70,16 @@ impl Log {
         db: &mut Connection,
         keeping: Keeping,
         opening: &Opening,
-    ) -> Result<(Self, Boot), Fault> {
+    ) -> Result<Self, Fault> {
         let transaction = db.transaction()?;
-        let boot = enter(&transaction, &keeping, opening)?;
-        let (newest, reserved, held, gone_taken) =
-            transaction.query_row("SELECT newest, reserved, held, gone_taken FROM meta", [], |row| {
-                Ok((number(row.get(0)?), number(row.get(1)?), number(row.get(2)?), row.get(3)?))
+        enter(&transaction, &keeping, opening)?;
+        let (newest, held, gone_taken) =
+            transaction.query_row("SELECT newest, held, gone_taken FROM meta", [], |row| {
+                Ok((number(row.get(0)?), number(row.get(1)?), row.get(2)?))
             })?;
         let oldest = oldest(&transaction)?;
         transaction.commit()?;
-        Ok((Self { keeping, newest, reserved, held, oldest, gone_taken }, boot))
+        Ok(Self { keeping, newest, held, oldest, gone_taken })
     }
 
     /// The last place that is no longer held.
@@ -97,10 +87,9 @@ impl Log {
         self.oldest.map_or(self.newest, |(first, _)| first - 1)
     }
 
-    /// Whether a commit of these must be on the disk before it counts.
-    pub(super) fn must_sync(&self, segments: &[Segment]) -> bool {
-        let last = segments.last().map_or(0, |segment| segment.last);
-        self.keeping.durability == Durability::Power || last > self.reserved
+    /// Whether every commit must be on the disk before it counts.
+    pub(super) fn syncs(&self) -> bool {
+        self.keeping.durability == Durability::Power
     }
 
     /// Appends, removes what is too old or too much, and gives what has changed by it, to be handed to
@@ -113,7 +102,6 @@ impl Log {
     ) -> rusqlite::Result<Option<Change>> {
         let mut change = Change {
             newest: self.newest,
-            reserved: self.reserved,
             held: self.held,
             oldest: self.oldest,
             gone_taken: self.gone_taken,
@@ -131,9 +119,6 @@ impl Log {
             change.held += bytes;
             change.oldest = change.oldest.or(Some((segment.first, now.0)));
         }
-        if change.newest > change.reserved && self.keeping.durability == Durability::Process {
-            change.reserved = change.newest + BLOCK;
-        }
         let too_old = UnixNanos(now.0.saturating_sub(nanos(self.keeping.age)));
         let aged = change.oldest.is_some_and(|(_, taken)| taken < too_old.0);
         if aged || change.held > self.keeping.size {
@@ -141,10 +126,9 @@ impl Log {
         } else if segments.is_empty() {
             return Ok(None);
         }
-        db.prepare_cached("UPDATE meta SET newest = ?1, reserved = ?2, held = ?3, gone_taken = ?4")?
+        db.prepare_cached("UPDATE meta SET newest = ?1, held = ?2, gone_taken = ?3")?
             .execute(params![
                 change.newest.cast_signed(),
-                change.reserved.cast_signed(),
                 change.held.cast_signed(),
                 change.gone_taken
             ])?;
@@ -178,70 +162,58 @@ impl Log {
 
     /// A change was committed.
     pub(super) fn apply(&mut self, change: Change) {
-        let Change { newest, reserved, held, oldest, gone_taken } = change;
-        *self = Self { newest, reserved, held, oldest, gone_taken, keeping: self.keeping.clone() };
+        let Change { newest, held, oldest, gone_taken } = change;
+        *self = Self { newest, held, oldest, gone_taken, keeping: self.keeping.clone() };
     }
 }
 
-/// Makes the row about the log, or finds it and notices that the machine ended without notice.
-fn enter(db: &Connection, keeping: &Keeping, opening: &Opening) -> Result<Boot, Fault> {
-    let reserved = |newest: u64| match keeping.durability {
-        Durability::Process => newest + BLOCK,
-        // Nothing that was used is ever lost.
-        Durability::Power => 0,
-    };
+/// Makes the row about the log, or finds it, gives the log its id for this start, and notices that the machine ended
+/// without notice.
+fn enter(db: &Connection, keeping: &Keeping, opening: &Opening) -> Result<(), Fault> {
+    let synced = keeping.durability == Durability::Power;
+    let fresh = opening.fresh.0.cast_signed();
     let found = db
-        .query_row("SELECT newest, reserved, boot, clean, unclean FROM meta", [], |row| {
-            let (boot, clean): (Option<String>, bool) = (row.get(2)?, row.get(3)?);
-            Ok((number(row.get(0)?), number(row.get(1)?), boot, clean, row.get::<_, i64>(4)?))
+        .query_row("SELECT boot, clean, synced FROM meta", [], |row| {
+            Ok((row.get::<_, Option<String>>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?))
         })
         .optional()?;
-    let Some((newest, was_reserved, boot_id, clean, unclean)) = found else {
-        db.execute(
-            "INSERT INTO meta VALUES (1, ?1, x'', 0, ?2, ?3, 0, ?4, 0, ?5)",
-            params![
-                opening.fresh.0.cast_signed(),
-                reserved(0).cast_signed(),
-                opening.boot_id,
-                opening.now.0,
-                i64::MIN
-            ],
-        )?;
-        return Ok(Boot { spare: opening.spare, origin: LogOrigin::Made, unclean: opening.now });
+    let Some((boot_id, clean, was_synced)) = found else {
+        db.execute("INSERT INTO meta VALUES (1, ?1, x'', 0, ?2, 0, ?3, 0, ?4)", params![
+            fresh,
+            opening.boot_id,
+            synced,
+            i64::MIN
+        ])?;
+        return Ok(());
     };
+    let mut row = load(db)?;
+    row.begin(opening.fresh);
     let same_boot = boot_id.is_some() && boot_id == opening.boot_id;
-    let lost_power = !clean && !same_boot && was_reserved > 0;
-    let after = if lost_power { newest.max(was_reserved) } else { newest };
-    if after > newest {
-        db.execute(
-            "INSERT INTO holes VALUES (?1, ?2, ?3)",
-            params![
-                newest.cast_signed(),
-                after.cast_signed(),
-                "the hub's machine ended without notice, and the last moments before it may be lost"
-            ],
-        )?;
+    if !(clean || same_boot || was_synced) {
+        // The number stands for whatever the machine took with it.
+        db.execute("INSERT INTO holes VALUES (?1, ?2, ?3)", params![
+            row.newest.cast_signed(),
+            (row.newest + 1).cast_signed(),
+            "the hub's machine ended without notice, and the last moments before it may be lost"
+        ])?;
+        row.newest += 1;
     }
-    let unclean = if lost_power { opening.now.0 } else { unclean };
     db.execute(
-        "UPDATE meta SET newest = ?1, reserved = ?2, boot = ?3, clean = 0, unclean = ?4",
-        params![after.cast_signed(), reserved(after).cast_signed(), opening.boot_id, unclean],
+        "UPDATE meta SET id = ?1, history = ?2, newest = ?3, boot = ?4, clean = 0, synced = ?5",
+        params![
+            fresh,
+            codec::encode_list(&row.history).as_ref(),
+            row.newest.cast_signed(),
+            opening.boot_id,
+            synced
+        ],
     )?;
-    Ok(Boot { spare: opening.spare, origin: LogOrigin::Found, unclean: UnixNanos(unclean) })
+    Ok(())
 }
 
 /// An orderly end: whatever becomes of the machine now, nothing is lost.
 pub(super) fn mark_clean(db: &Connection) -> rusqlite::Result<()> {
     db.execute("UPDATE meta SET clean = 1", []).map(drop)
-}
-
-/// Gives the log another id.
-pub(super) fn rename(db: &Connection, id: LogId, history: &[Predecessor]) -> rusqlite::Result<()> {
-    db.execute(
-        "UPDATE meta SET id = ?1, history = ?2",
-        params![id.0.cast_signed(), codec::encode_list(history).as_ref()],
-    )
-    .map(drop)
 }
 
 /// The log, without its records.

@@ -22,7 +22,7 @@ pub(crate) use self::{
     thread::StoreThread,
 };
 use crate::{
-    core::{Boot, Hole, Kept, Write},
+    core::{Hole, Kept, Write},
     files,
     segment::Segment,
 };
@@ -151,12 +151,12 @@ impl Store {
         state_dir: &Path,
         keeping: Keeping,
         opening: &Opening,
-    ) -> Result<(Self, Boot), StoreError> {
+    ) -> Result<Self, StoreError> {
         let path = state_dir.join(FILE);
         // SQLite gives the files beside it, the log and its index, the same mode.
         files::private(&path).map_err(|source| StoreError::File { path: path.clone(), source })?;
         match prepared(&path, keeping, opening) {
-            Ok((db, log, boot)) => Ok((Self { db, path, log, sync: Sync::EachCommit }, boot)),
+            Ok((db, log)) => Ok(Self { db, path, log, sync: Sync::EachCommit }),
             Err(fault) => Err(fault.of(&path)),
         }
     }
@@ -191,7 +191,9 @@ impl Store {
     }
 
     fn try_commit(&mut self, batch: &Batch) -> rusqlite::Result<Committed> {
-        let sync = match self.log.must_sync(&batch.segments) {
+        // Who may join and who has joined: a power cut must not lock a node out for ever.
+        let lasting = |write: &Write| matches!(write, Write::Token(_));
+        let sync = match self.log.syncs() || batch.writes.iter().any(lasting) {
             true => Sync::EachCommit,
             false => Sync::Sometimes,
         };
@@ -223,11 +225,11 @@ impl Store {
     }
 }
 
-fn prepared(path: &Path, keeping: Keeping, opening: &Opening) -> Result<(Connection, Log, Boot), Fault> {
+fn prepared(path: &Path, keeping: Keeping, opening: &Opening) -> Result<(Connection, Log), Fault> {
     let mut db = Connection::open(path)?;
     schema::prepare(&mut db)?;
-    let (log, boot) = Log::open(&mut db, keeping, opening)?;
-    Ok((db, log, boot))
+    let log = Log::open(&mut db, keeping, opening)?;
+    Ok((db, log))
 }
 
 #[cfg(test)]

@@ -39,7 +39,6 @@ pub(super) fn write(db: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::ForgetToken(secret) => {
             db.prepare_cached("DELETE FROM tokens WHERE secret = ?1")?.execute(params![secret]).map(drop)
         }
-        Write::Log { id, history } => log::rename(db, *id, history),
     }
 }
 

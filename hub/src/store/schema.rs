@@ -47,8 +47,8 @@ const STEPS: &[&str] = &[
     CREATE TABLE holes (after INTEGER PRIMARY KEY, until INTEGER NOT NULL, reason TEXT NOT NULL);
     CREATE TABLE meta (
         one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL, history BLOB NOT NULL,
-        newest INTEGER NOT NULL, reserved INTEGER NOT NULL, boot TEXT, clean INTEGER NOT NULL,
-        unclean INTEGER NOT NULL, held INTEGER NOT NULL, gone_taken INTEGER NOT NULL
+        newest INTEGER NOT NULL, boot TEXT, clean INTEGER NOT NULL, synced INTEGER NOT NULL,
+        held INTEGER NOT NULL, gone_taken INTEGER NOT NULL
     );
 ",
 ];

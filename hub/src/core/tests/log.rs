@@ -6,110 +6,73 @@ fn cursor(log: u64, n: u64) -> Cursor {
     Cursor { log: LogId(log), n }
 }
 
-fn found(newest: u64) -> Core {
-    started(LogRow { id: LogId(9), newest, history: vec![] }, LogOrigin::Found)
+/// A log that stood at 100 under the id 8 when this start gave it the id 9.
+fn begun() -> Core {
+    let mut row = LogRow { id: LogId(8), newest: 100, history: vec![] };
+    row.begin(LogId(9));
+    started(row)
 }
 
-fn start(core: &mut Core, cursor: Cursor, gone: u64) -> (Result<Start, ErrorCode>, Effects) {
-    let mut out = vec![];
-    (core.start_after(cursor, gone, &mut out).map_err(|refusal| refusal.code), out)
-}
-
-fn switched(out: &Effects) -> bool {
-    let new = count(out, |effect| matches!(effect, Effect::NewLog(LogId(10))));
-    let kept = count(out, |effect| matches!(effect, Effect::Store(Write::Log { id: LogId(10), .. })));
-    assert_eq!(new, kept);
-    new == 1
+fn start(core: &Core, cursor: Cursor, gone: u64) -> Result<Start, ErrorCode> {
+    core.start_after(cursor, gone).map_err(|refusal| refusal.code)
 }
 
 #[test]
-fn a_place_of_this_log_is_gone_on_from() {
-    let mut core = found(100);
-    for n in [0, 50, 100] {
-        assert_eq!(start(&mut core, cursor(9, n), 7), (Ok(Start::at(n)), vec![]));
-    }
-}
-
-#[test]
-fn a_client_that_is_ahead_shows_an_older_copy_once() {
-    let mut core = found(100);
-    let (begun, out) = start(&mut core, cursor(9, 150), 7);
-    assert!(switched(&out));
-    let begun = begun.unwrap();
-    assert_eq!((begun.after, begun.gap.unwrap().0), (100, cursor(9, 150)));
-    assert_eq!(core.newest(), cursor(10, 100), "numbers go on");
-    // Up to the start the two logs are the same, beyond it nobody knows.
-    assert_eq!(start(&mut core, cursor(9, 100), 7).0, Ok(Start::at(100)));
-    let (begun, out) = start(&mut core, cursor(9, 101), 7);
-    assert!(begun.unwrap().gap.is_some() && out.is_empty());
-    assert_eq!(start(&mut core, cursor(10, 101), 7).0, Err(ErrorCode::BadCursor));
-}
-
-#[test]
-fn what_this_start_logged_is_behind_the_gap_of_an_older_copy() {
-    let mut core = found(100);
+fn a_place_is_gone_on_from_over_a_start_of_the_hub() {
+    let mut core = begun();
     enrolled(&mut core);
-    assert_eq!(core.newest().n, 101);
-    let begun = start(&mut core, cursor(9, 150), 0).0.unwrap();
-    assert_eq!(begun.after, 100);
-    assert_eq!(start(&mut core, cursor(9, 150), 100).0.unwrap().after, 100);
-}
-
-#[test]
-fn a_place_that_a_log_made_by_this_start_never_had_is_refused() {
-    let (refused, out) = start(&mut core(), cursor(9, 1), 0);
-    assert_eq!((refused, out), (Err(ErrorCode::BadCursor), vec![]));
-}
-
-#[test]
-fn a_place_of_an_unknown_log_gets_a_gap_and_all_that_is_held() {
-    let (begun, out) = start(&mut found(100), cursor(77, 5), 40);
-    let begun = begun.unwrap();
-    assert_eq!((begun.after, begun.gap.unwrap().0, out), (40, cursor(77, 5), vec![]));
-}
-
-#[test]
-fn a_place_of_a_predecessor_is_gone_on_from_as_far_as_the_logs_are_the_same() {
-    let history = (0..MAX_PREDECESSORS as u64).map(|n| Predecessor { log: LogId(30 - n), until: 90 - n });
-    let row = LogRow { id: LogId(9), newest: 100, history: history.collect() };
-    let mut core = started(row, LogOrigin::Found);
-    assert_eq!(start(&mut core, cursor(30, 90), 0).0, Ok(Start::at(90)));
-    assert_eq!(start(&mut core, cursor(29, 90), 0).0.unwrap().after, 89);
-    assert_eq!(start(&mut core, cursor(29, 90), 95).0.unwrap().after, 95, "one gap, not two");
-    start(&mut core, cursor(9, 101), 0).0.unwrap();
-    assert_eq!(start(&mut core, cursor(9, 100), 0).0, Ok(Start::at(100)));
-    assert!(start(&mut core, cursor(15, 1), 0).0.unwrap().gap.is_some(), "the oldest is forgotten");
-}
-
-#[test]
-fn a_switch_that_was_not_written_never_happened() {
-    let mut core = found(100);
-    start(&mut core, cursor(9, 150), 7).0.unwrap();
-    core.restore(Kept {
-        log: LogRow { id: LogId(9), newest: 100, history: vec![] },
-        nodes: vec![],
-        tokens: vec![],
-    });
-    assert_eq!(core.newest(), cursor(9, 100));
-    assert!(switched(&start(&mut core, cursor(9, 150), 7).1));
-}
-
-/// A node that was last seen when the machine had already been cut off from its power.
-#[test]
-fn a_node_that_had_acknowledgements_of_more_shows_an_older_copy() {
-    for (unclean, older) in [(0, true), (50, false)] {
-        let mut core = found(100);
-        enrolled(&mut core);
-        connect(&mut core, 1, hello(1, 1, 0));
-        send(&mut core, 1, &[snapshot(1, b"a"), event(2)]);
-        let nodes = core.nodes.values().map(|node| (node.row.clone(), node.state.clone())).collect();
-        let log = LogRow { id: LogId(9), newest: core.newest().n, history: vec![] };
-        let boot = Boot { spare: LogId(10), origin: LogOrigin::Found, unclean: at(unclean).unix };
-        let mut core = Core::new(Kept { log, nodes, tokens: vec![] }, boot, Duration::from_secs(15));
-        let out = connect(&mut core, 2, hello(1, 6, 9));
-        assert!(logged(&out).contains(&"gap 3-5".to_owned()));
-        assert_eq!(switched(&out), older);
-        // A node that begins anew shows nothing.
-        assert!(!switched(&connect(&mut core, 3, hello(2, 6, 9))));
+    assert_eq!(core.newest(), cursor(9, 101), "numbers go on");
+    for place in [cursor(8, 0), cursor(8, 50), cursor(8, 100), cursor(9, 100), cursor(9, 101)] {
+        assert_eq!(start(&core, place, 7), Ok(Start::at(place.n)));
     }
+}
+
+#[test]
+fn a_place_that_this_log_never_had_is_refused() {
+    assert_eq!(start(&begun(), cursor(9, 101), 0), Err(ErrorCode::BadCursor));
+    assert_eq!(start(&core(), cursor(9, 1), 0), Err(ErrorCode::BadCursor));
+}
+
+/// A power cut took what the client had seen, or the hub was started with an older copy of its store.
+#[test]
+fn from_beyond_what_a_start_found_there_is_a_gap_and_all_that_came_since() {
+    let mut core = begun();
+    enrolled(&mut core);
+    for n in [101, 150] {
+        let begun = start(&core, cursor(8, n), 7).unwrap();
+        assert_eq!((begun.after, begun.gap.unwrap().0), (100, cursor(8, n)));
+    }
+    assert_eq!(start(&core, cursor(8, 150), 101).unwrap().after, 101, "one gap, not two");
+}
+
+#[test]
+fn a_place_of_an_unknown_log_gets_a_gap_up_to_this_start() {
+    let mut core = begun();
+    enrolled(&mut core);
+    let begun = start(&core, cursor(77, 5), 40).unwrap();
+    assert_eq!((begun.after, begun.gap.unwrap().0), (100, cursor(77, 5)));
+}
+
+#[test]
+fn a_thousand_starts_are_remembered() {
+    let mut row = LogRow { id: LogId(8), newest: 100, history: vec![] };
+    for n in 0..=MAX_PREDECESSORS as u64 {
+        row.begin(LogId(1_000 + n));
+        row.newest += 1;
+    }
+    let core = started(row);
+    assert_eq!(start(&core, cursor(1_000, 101), 0), Ok(Start::at(101)));
+    assert_eq!(start(&core, cursor(1_000, 102), 0).unwrap().after, 101);
+    assert!(start(&core, cursor(8, 1), 0).unwrap().gap.is_some(), "the oldest is forgotten");
+}
+
+#[test]
+fn what_was_not_written_moves_no_start() {
+    let mut core = begun();
+    enrolled(&mut core);
+    let history = vec![Predecessor { log: LogId(8), until: 100 }];
+    let log = LogRow { id: LogId(9), newest: 100, history };
+    core.restore(Kept { log, nodes: vec![], tokens: vec![] });
+    assert_eq!(core.newest(), cursor(9, 100));
+    assert_eq!(start(&core, cursor(77, 5), 0).unwrap().after, 100);
 }
