@@ -101,6 +101,8 @@ pub(crate) type Turn = [OwnedSemaphorePermit; 2];
 
 /// What comes to the actor.
 pub(crate) enum Message {
+    /// The hub has begun; see [`Core::settle`].
+    Begun,
     /// A node says Hello.
     NodeUp(Link, Box<Introduction>, Wire<ToLink>),
     /// Records of a node.
@@ -409,6 +411,7 @@ impl Actor {
         let message = self.spare(message)?;
         let core = &mut self.core;
         match message {
+            Message::Begun => core.settle(now, out),
             Message::NodeUp(link, introduction, wire) => {
                 self.nodes.insert(link, wire);
                 core.handle_hello(now, link, *introduction, out);

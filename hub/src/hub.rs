@@ -92,6 +92,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let core = Core::new(kept, heartbeat);
     let ring = Arc::new(Ring::new(core.newest(), RING_BYTES));
     let (actor, handle) = Actor::new(core, store, ring.clone(), gone);
+    handle.send(Message::Begun).await;
     let log = Log::new(ring, reader, holes, config.log);
     let stop_actor = CancellationToken::new();
     let actor = tokio::spawn(actor.run(stop_actor.clone()));

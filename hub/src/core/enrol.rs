@@ -209,6 +209,7 @@ impl NodeRow {
             log_epoch: Epoch(0),
             last: Seq(0),
             stale: false,
+            connected: false,
             others: vec![],
             commands: Vec::<CommandInfo>::new(),
         }

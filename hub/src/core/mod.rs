@@ -171,6 +171,8 @@ pub struct Core {
     names: BTreeMap<NodeName, NodeId>,
     papers: HashMap<Fingerprint, NodeId>,
     links: BTreeMap<Link, (NodeId, LinkState)>,
+    /// Nodes that were connected when the hub ended; see [`Core::settle`].
+    cut_off: Vec<NodeId>,
     tokens: BTreeMap<Fingerprint, TokenRow>,
     runs: BTreeMap<JobId, Run>,
     next_job: u64,
@@ -194,6 +196,7 @@ impl Core {
             heartbeat,
             names: nodes.values().map(|node| (node.row.name.clone(), node.row.id)).collect(),
             papers: nodes.values().map(|node| (node.row.papers, node.row.id)).collect(),
+            cut_off: nodes.values().filter(|node| node.row.connected).map(|node| node.row.id).collect(),
             nodes,
             links: BTreeMap::new(),
             tokens: tokens.into_iter().map(|token| (token.secret, token)).collect(),

@@ -57,6 +57,8 @@ pub struct NodeRow {
     pub last: Seq,
     /// Whether its state may be wrong.
     pub stale: bool,
+    /// Whether it was connected when this was written.
+    pub connected: bool,
     /// Where its other epochs stand, the latest first: of machines that have the same papers and take turns.
     pub others: Vec<Standing>,
     /// What may be run there, sorted by label.
@@ -187,6 +189,7 @@ impl Core {
                           enroll NAME` on the hub and join again";
             return turn_away(link, ErrorCode::NotPermitted, reason.to_owned(), out);
         };
+        self.settle(now, out);
         self.replace_link(now, id, &from.address, out);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let hello = from.hello;
@@ -198,6 +201,7 @@ impl Core {
         row.seen = now.unix;
         row.commands = hello.commands;
         row.commands.sort_by(|a, b| a.label.cmp(&b.label));
+        row.connected = true;
         node.online = Some((link, now.unix));
         if row.clock_offset.saturating_abs() > CLOCK_TOLERANCE {
             out.push(Effect::Notice(Notice::Clock {
@@ -288,6 +292,19 @@ impl Core {
         }
     }
 
+    /// Tells of the nodes that were connected when the last process was killed, or when the store refused a
+    /// batch. A node that comes brings it about as well, so that it is told before whoever is back.
+    pub fn settle(&mut self, now: Now, out: &mut Effects) {
+        for id in std::mem::take(&mut self.cut_off) {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.row.connected = false;
+                self.mark(id, Dirty::Whole);
+                let reason = "the hub ended while it was connected".to_owned();
+                self.tell(now, id, &HubEvent::Disconnected { reason }, out);
+            }
+        }
+    }
+
     /// Ends a node's connection from the hub's side.
     pub(super) fn close(&mut self, now: Now, link: Link, reason: &str, out: &mut Effects) {
         self.handle_link_down(now, link, reason, out);
@@ -304,7 +321,8 @@ impl Core {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.online = None;
             node.row.seen = now.unix;
-            self.mark(id, Dirty::Progress);
+            node.row.connected = false;
+            self.mark(id, Dirty::Whole);
             self.tell(now, id, &HubEvent::Disconnected { reason: clip(reason).to_owned() }, out);
         }
     }

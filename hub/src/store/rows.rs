@@ -44,7 +44,7 @@ pub(super) fn write(db: &Connection, write: &Write) -> rusqlite::Result<()> {
 
 fn node(db: &Connection, row: &NodeRow) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "INSERT OR REPLACE INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        "INSERT OR REPLACE INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         row.id.0,
@@ -61,6 +61,7 @@ fn node(db: &Connection, row: &NodeRow) -> rusqlite::Result<()> {
         row.stale,
         codec::encode_list(&row.commands).as_ref(),
         codec::encode_list(&row.others).as_ref(),
+        row.connected,
     ])
     .map(drop)
 }
@@ -103,7 +104,7 @@ pub(super) fn load(db: &Connection) -> Result<Kept, Fault> {
     let mut kept = Kept { log: log::load(db)?, nodes: vec![], tokens: vec![] };
     let mut select = db.prepare(
         "SELECT id, name, papers, seen, agent, address, facts, clock_offset, epoch, log_epoch, last, stale, commands,
-         others FROM nodes",
+         others, connected FROM nodes",
     )?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
@@ -163,6 +164,7 @@ fn read_node(row: &Row<'_>) -> Result<NodeRow, Fault> {
         stale: row.get(11)?,
         commands: codec::decode_list::<CommandInfo>(&commands)?,
         others: codec::decode_list(&others)?,
+        connected: row.get(14)?,
     })
 }
 

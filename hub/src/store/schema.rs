@@ -51,6 +51,7 @@ const STEPS: &[&str] = &[
         held INTEGER NOT NULL, gone_taken INTEGER NOT NULL
     );
 ",
+    "ALTER TABLE nodes ADD COLUMN connected INTEGER NOT NULL DEFAULT 0",
 ];
 
 /// When commits are on the disk.

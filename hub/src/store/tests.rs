@@ -50,6 +50,7 @@ fn node() -> NodeRow {
         log_epoch: Epoch(u64::MAX - 1),
         last: Seq(6),
         stale: true,
+        connected: true,
         others: vec![Standing { epoch: Epoch(9), log_epoch: Epoch(8), last: Seq(7) }],
         commands: vec![CommandInfo { label: "x".into(), description: "y".into(), timeout_ms: 7 }],
     }
@@ -97,10 +98,10 @@ fn a_file_of_an_earlier_form_is_brought_to_the_newest_with_what_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path()).unwrap();
     commit(&mut store, [Write::Node(Box::new(node()))]);
-    store.db.execute_batch("ALTER TABLE nodes DROP COLUMN others; DROP TABLE log; DROP TABLE holes; DROP TABLE meta; PRAGMA user_version = 1").unwrap();
+    store.db.execute_batch("ALTER TABLE nodes DROP COLUMN others; ALTER TABLE nodes DROP COLUMN connected; DROP TABLE log; DROP TABLE holes; DROP TABLE meta; PRAGMA user_version = 1").unwrap();
     drop(store);
     let mut store = open(dir.path()).unwrap();
-    assert_eq!(store.load().unwrap().nodes[0].0, NodeRow { others: vec![], ..node() });
+    assert_eq!(store.load().unwrap().nodes[0].0, NodeRow { others: vec![], connected: false, ..node() });
     commit(&mut store, [Write::Node(Box::new(node()))]);
     assert_eq!(store.load().unwrap().nodes[0].0, node());
 }

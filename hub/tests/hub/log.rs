@@ -299,7 +299,7 @@ async fn a_disk_that_stays_full_ends_nothing_and_the_log_goes_on_where_it_was() 
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     report(&mut node, &[auth(2)]).await;
-    for wanted in ["node.connected", "auth.accepted"] {
+    for wanted in ["node.disconnected", "node.connected", "auth.accepted"] {
         let Got::Record(record) = next(&mut client).await else { panic!("a gap") };
         assert_eq!(record.envelope.types, [wanted]);
         let first = if wanted == "node.connected" { 1 } else { 2 };
