@@ -79,7 +79,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     descriptors::raise();
     let lock = files::open_state_dir(&config.state_dir)?;
     let ca = Ca::open(&config.state_dir, year)?;
-    let tickets = Tickets::open(&config.state_dir);
+    let tickets = Tickets::open(&config.state_dir, ca.fingerprint());
     let tls = Tls::new(&ca, year, tickets.clone())?;
     let store = Store::open(&config.state_dir, keeping(&config), &opening())?;
     let (kept, holes, gone) = (store.load()?, store.holes()?, store.gone());

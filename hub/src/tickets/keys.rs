@@ -3,9 +3,11 @@
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
-    digest::{SHA256, digest},
+    digest::{Context, SHA256},
 };
 use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::ca::Fingerprint;
 
 /// How long, in seconds, new tickets are sealed with a key.
 pub(super) const TURN: u64 = 12 * 60 * 60;
@@ -21,14 +23,15 @@ const SECRET: usize = 32;
 const MAGIC: &[u8; 16] = b"secmon tickets 1";
 const TIME: usize = size_of::<u64>();
 const ENTRY: usize = TIME + ID + SECRET;
-/// SHA-256 of all that stands before it.
+/// SHA-256 of all that stands before it and of the CA's fingerprint: with another CA nothing goes on as it was, and
+/// whoever took the old one may have taken the keys as well.
 const SUM: usize = 32;
 /// Longest file of keys, in bytes.
 pub(super) const MAX_FILE: usize = MAGIC.len() + 2 * ENTRY + SUM;
 
-/// A file that is none of ours, or was damaged.
+/// A file that is none of ours, is of another CA's time, or was damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is damaged, or no file of keys")]
+#[error("it is damaged, or of another CA's time")]
 pub(super) struct Damaged;
 
 /// One key.
@@ -103,8 +106,8 @@ impl Keys {
         Some(sealed)
     }
 
-    /// As they lie in a file.
-    pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+    /// As they lie in a file beside this CA.
+    pub(super) fn to_bytes(&self, ca: &Fingerprint) -> Zeroizing<Vec<u8>> {
         // With its whole room from the start: what grows leaves copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE));
         bytes.extend_from_slice(MAGIC);
@@ -113,18 +116,18 @@ impl Keys {
             bytes.extend_from_slice(&key.id);
             bytes.extend_from_slice(&*key.secret);
         }
-        let sum = digest(&SHA256, &bytes);
-        bytes.extend_from_slice(sum.as_ref());
+        let sum = sum(&bytes, ca);
+        bytes.extend_from_slice(&sum);
         bytes
     }
 
-    /// The keys of a file; none where they are all too old to be of use.
+    /// The keys of a file beside this CA; none where they are all too old to be of use.
     ///
     /// # Errors
-    /// It is damaged.
-    pub(super) fn from_bytes(bytes: &[u8], now: u64) -> Result<Option<Self>, Damaged> {
-        let (content, sum) = bytes.split_last_chunk::<SUM>().ok_or(Damaged)?;
-        if digest(&SHA256, content).as_ref() != sum {
+    /// It is damaged, or was written beside another CA.
+    pub(super) fn from_bytes(bytes: &[u8], ca: &Fingerprint, now: u64) -> Result<Option<Self>, Damaged> {
+        let (content, found) = bytes.split_last_chunk::<SUM>().ok_or(Damaged)?;
+        if sum(content, ca) != *found {
             return Err(Damaged);
         }
         let entries = content.strip_prefix(MAGIC).ok_or(Damaged)?;
@@ -141,6 +144,15 @@ impl Keys {
     }
 }
 
+fn sum(content: &[u8], ca: &Fingerprint) -> [u8; SUM] {
+    let mut context = Context::new(&SHA256);
+    context.update(content);
+    context.update(ca);
+    let mut sum = [0; SUM];
+    sum.copy_from_slice(context.finish().as_ref());
+    sum
+}
+
 fn read(entry: &[u8]) -> Option<Key> {
     let (made, rest) = entry.split_first_chunk::<TIME>()?;
     let (id, rest) = rest.split_first_chunk::<ID>()?;
@@ -155,6 +167,7 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
+    const CA: Fingerprint = [7; 32];
 
     #[test]
     fn a_ticket_is_opened_by_the_keys_that_sealed_it_and_by_no_others() {
@@ -211,9 +224,9 @@ mod tests {
         let old = Keys::random(NOW).unwrap();
         let keys = old.turn(NOW + TURN).unwrap();
         let (first, second) = (old.seal(b"old", NOW).unwrap(), keys.seal(b"new", NOW + TURN).unwrap());
-        let bytes = keys.to_bytes();
+        let bytes = keys.to_bytes(&CA);
         assert_eq!(bytes.len(), MAX_FILE);
-        let read = |now| Keys::from_bytes(&bytes, now).unwrap();
+        let read = |now| Keys::from_bytes(&bytes, &CA, now).unwrap();
         let again = read(NOW + TURN).unwrap();
         assert_eq!(again.open(&first, NOW + TURN).unwrap(), b"old");
         assert_eq!(again.open(&second, NOW + TURN).unwrap(), b"new");
@@ -222,20 +235,21 @@ mod tests {
         assert_eq!(again.open(&second, NOW + LIFE).unwrap(), b"new");
         assert!(read(NOW + TURN + LIFE).is_none());
         // With one key as well.
-        assert!(Keys::from_bytes(&old.to_bytes(), NOW).unwrap().is_some());
+        assert!(Keys::from_bytes(&old.to_bytes(&CA), &CA, NOW).unwrap().is_some());
     }
 
     #[test]
     fn a_file_that_was_changed_or_cut_anywhere_is_damaged() {
-        let bytes = Keys::random(NOW).unwrap().turn(NOW + 1).unwrap().to_bytes();
+        let bytes = Keys::random(NOW).unwrap().turn(NOW + 1).unwrap().to_bytes(&CA);
         for at in 0..bytes.len() {
             let mut changed = bytes.to_vec();
             changed[at] ^= 1;
-            assert_eq!(Keys::from_bytes(&changed, NOW).err(), Some(Damaged), "{at}");
-            assert_eq!(Keys::from_bytes(&bytes[..at], NOW).err(), Some(Damaged), "{at}");
+            assert_eq!(Keys::from_bytes(&changed, &CA, NOW).err(), Some(Damaged), "{at}");
+            assert_eq!(Keys::from_bytes(&bytes[..at], &CA, NOW).err(), Some(Damaged), "{at}");
         }
         for foreign in [&[][..], MAGIC, &[0; MAX_FILE], &[0; 4096]] {
-            assert_eq!(Keys::from_bytes(foreign, NOW).err(), Some(Damaged));
+            assert_eq!(Keys::from_bytes(foreign, &CA, NOW).err(), Some(Damaged));
         }
+        assert_eq!(Keys::from_bytes(&bytes, &[8; 32], NOW).err(), Some(Damaged), "of another CA's time");
     }
 }

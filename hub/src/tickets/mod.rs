@@ -27,7 +27,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use self::keys::{Keys, MAX_FILE, TURN};
-use crate::files;
+use crate::{ca::Fingerprint, files};
 
 /// The file, in the state folder.
 const FILE: &str = "tickets.key";
@@ -37,6 +37,7 @@ const LOOK: Duration = Duration::from_secs(10 * 60);
 /// Seals and opens the tickets of nodes.
 pub(crate) struct Tickets {
     path: PathBuf,
+    ca: Fingerprint,
     /// None where the library makes no key: then there are no tickets.
     keys: RwLock<Option<Keys>>,
 }
@@ -48,18 +49,18 @@ impl fmt::Debug for Tickets {
 }
 
 impl Tickets {
-    /// The keys of a state folder, or new ones where there are none of use. Whatever is wrong with the file costs
+    /// The keys of a state folder with this CA, or new ones where there are none of use. Whatever is wrong with the file costs
     /// nodes a full handshake each and is said in the log: no hub stands still for that.
-    pub(crate) fn open(state_dir: &Path) -> Arc<Self> {
+    pub(crate) fn open(state_dir: &Path, ca: Fingerprint) -> Arc<Self> {
         let (path, now) = (state_dir.join(FILE), unix_secs());
-        let kept = read(&path, now).unwrap_or_else(|reason| {
+        let kept = read(&path, &ca, now).unwrap_or_else(|reason| {
             warn!(
                 path = %path.display(), reason,
                 "the keys of TLS tickets are not used and new ones are made; nodes that come back make a full handshake"
             );
             None
         });
-        let tickets = Self { path, keys: RwLock::new(kept) };
+        let tickets = Self { path, ca, keys: RwLock::new(kept) };
         tickets.turn(now);
         Arc::new(tickets)
     }
@@ -87,7 +88,7 @@ impl Tickets {
             None => Keys::random(now),
         };
         // On the disk before it is used, so that no ticket goes out that the next start cannot open.
-        let bytes = next.as_ref().map(Keys::to_bytes);
+        let bytes = next.as_ref().map(|keys| keys.to_bytes(&self.ca));
         if let Some(Err(error)) = bytes.map(|bytes| files::write_secret(&self.path, &bytes)) {
             warn!(
                 path = %self.path.display(), %error,
@@ -120,7 +121,7 @@ impl ProducesTickets for Tickets {
 }
 
 /// The keys of a file, where there are any of use; else why not.
-fn read(path: &Path, now: u64) -> Result<Option<Keys>, String> {
+fn read(path: &Path, ca: &Fingerprint, now: u64) -> Result<Option<Keys>, String> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -134,7 +135,7 @@ fn read(path: &Path, now: u64) -> Result<Option<Keys>, String> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE + 1));
     let limit = u64::try_from(MAX_FILE + 1).unwrap_or(u64::MAX);
     file.take(limit).read_to_end(&mut bytes).map_err(|error| format!("it cannot be read: {error}"))?;
-    Keys::from_bytes(&bytes, now).map_err(|damaged| damaged.to_string())
+    Keys::from_bytes(&bytes, ca, now).map_err(|damaged| damaged.to_string())
 }
 
 fn unix_secs() -> u64 {
@@ -147,11 +148,13 @@ mod tests {
 
     use super::*;
 
+    const CA: Fingerprint = [7; 32];
+
     #[test]
     fn tickets_outlive_a_restart_and_their_file_is_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
-        let ticket = Tickets::open(dir.path()).encrypt(b"a session").unwrap();
-        assert_eq!(Tickets::open(dir.path()).decrypt(&ticket).unwrap(), b"a session");
+        let ticket = Tickets::open(dir.path(), CA).encrypt(b"a session").unwrap();
+        assert_eq!(Tickets::open(dir.path(), CA).decrypt(&ticket).unwrap(), b"a session");
         let path = dir.path().join(FILE);
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, 0o600);
     }
@@ -168,12 +171,12 @@ mod tests {
             ("gone", |path| fs::remove_file(path).unwrap()),
         ];
         for (what, harm) in harms {
-            let ticket = Tickets::open(dir.path()).encrypt(b"a session").unwrap();
+            let ticket = Tickets::open(dir.path(), CA).encrypt(b"a session").unwrap();
             harm(&path);
-            let after = Tickets::open(dir.path());
+            let after = Tickets::open(dir.path(), CA);
             assert_eq!(after.decrypt(&ticket), None, "{what}");
             let ticket = after.encrypt(b"another").unwrap();
-            assert_eq!(Tickets::open(dir.path()).decrypt(&ticket).unwrap(), b"another", "{what}");
+            assert_eq!(Tickets::open(dir.path(), CA).decrypt(&ticket).unwrap(), b"another", "{what}");
         }
     }
 
@@ -181,7 +184,7 @@ mod tests {
     fn without_a_place_to_keep_them_there_are_keys_all_the_same() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(FILE)).unwrap();
-        let tickets = Tickets::open(dir.path());
+        let tickets = Tickets::open(dir.path(), CA);
         let ticket = tickets.encrypt(b"a session").unwrap();
         assert_eq!(tickets.decrypt(&ticket).unwrap(), b"a session");
         assert!(!format!("{tickets:?}").contains("secret"));
