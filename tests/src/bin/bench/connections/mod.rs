@@ -97,9 +97,9 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         } else {
             let began = Instant::now();
             let ended = hub.process().terminate();
-            let (seconds, cut) =
-                (began.elapsed().as_secs_f64(), ended.err().lines().filter(|l| l.contains("cut")));
-            let said = cut.last().unwrap_or("nobody was cut").to_owned();
+            let seconds = began.elapsed().as_secs_f64();
+            let errors = ended.err();
+            let said = errors.lines().rfind(|line| line.contains("cut")).unwrap_or("nobody was cut");
             if arguments.json {
                 println!(
                     "{}",
