@@ -28,7 +28,8 @@ use crate::{
     log::Log,
     ring::{RING_BYTES, Ring},
     store::{Keeping, LogReader, Opening, Store, StoreThread},
-    tls,
+    tickets::Tickets,
+    tls::Tls,
 };
 
 /// How long everything gets to end once the hub stops …
@@ -58,7 +59,8 @@ pub struct Hub {
     shared: Arc<Shared>,
     listener: TcpListener,
     socket: client::Socket,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Tls,
+    tickets: Arc<Tickets>,
     actor: JoinHandle<Result<StoreThread, HubError>>,
     stop_actor: CancellationToken,
     /// Locked for as long as the hub lives.
@@ -77,7 +79,8 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     descriptors::raise();
     let lock = files::open_state_dir(&config.state_dir)?;
     let ca = Ca::open(&config.state_dir, year)?;
-    let tls = tls::server_config(&ca, year)?;
+    let tickets = Tickets::open(&config.state_dir, ca.fingerprint());
+    let tls = Tls::new(&ca, year, tickets.clone())?;
     let store = Store::open(&config.state_dir, keeping(&config), &opening())?;
     let (kept, holes, gone) = (store.load()?, store.holes()?, store.gone());
     let reader = LogReader::start(&config.state_dir)?;
@@ -98,7 +101,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let actor = tokio::spawn(actor.run(stop_actor.clone()));
     let shared = Shared::new(handle, log, ca, (config.hub, address), CancellationToken::new());
     info!(address = %address, socket = %socket.path().display(), "listening");
-    Ok(Hub { shared: Arc::new(shared), listener, socket, tls, actor, stop_actor, lock })
+    Ok(Hub { shared: Arc::new(shared), listener, socket, tls, tickets, actor, stop_actor, lock })
 }
 
 impl Hub {
@@ -137,7 +140,8 @@ impl Hub {
     /// # Errors
     /// What is stored makes no sense any more.
     pub async fn run(self, cancel: CancellationToken) -> Result<(), HubError> {
-        let Self { shared, listener, socket, tls, mut actor, stop_actor, lock } = self;
+        let Self { shared, listener, socket, tls, tickets, mut actor, stop_actor, lock } = self;
+        shared.tasks.spawn(tickets.keep(shared.stop.clone()));
         shared.tasks.spawn(accept::run(listener, tls, shared.clone()));
         shared.tasks.spawn(client::run(socket, shared.clone()));
         let failed = tokio::select! {

@@ -20,6 +20,7 @@ mod log;
 mod ring;
 mod segment;
 mod store;
+mod tickets;
 mod tls;
 
 pub use config::{Durability, HubConfig, HubSection, LogSection, SocketSection};

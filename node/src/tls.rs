@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
-        WebPkiServerVerifier,
+        Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, aws_lc_rs as provider},
@@ -32,7 +32,7 @@ pub(crate) fn server_name() -> Result<ServerName<'static>, TlsError> {
         .map_err(|_| TlsError(rustls::Error::General("the hub's name is not a DNS name".into())))
 }
 
-/// For a node that has its papers.
+/// For a node that has its papers. One for all connections: it keeps the tickets with which the next one is resumed.
 ///
 /// # Errors
 /// The papers do not fit each other.
@@ -63,6 +63,8 @@ pub(crate) fn for_joining(ca_fingerprint: [u8; 32]) -> Result<Arc<ClientConfig>,
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![join::ALPN.to_vec()];
+    // It joins once.
+    config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 

@@ -144,6 +144,17 @@ pub struct Lost {
     pub reason: String,
 }
 
+impl Lost {
+    /// How the reason begins where the node's own limit dropped events before they were kept.
+    pub const RATE: &str = "rate: ";
+
+    /// Whether no change of the node's state can be among what was dropped.
+    #[must_use]
+    pub fn only_events(&self) -> bool {
+        self.reason.starts_with(Self::RATE)
+    }
+}
+
 /// A record on its way from a node: its place and its envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {

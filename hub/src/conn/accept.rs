@@ -3,14 +3,14 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use rustls::{ServerConfig, pki_types::CertificateDer};
+use rustls::{pki_types::CertificateDer, server::Acceptor};
 use secmon_protocol::message::{join::ALPN as JOIN, node::ALPN as NODE};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     Ending, Shared, join,
@@ -18,7 +18,7 @@ use super::{
     places::{Arrival, Places, Source},
     report::{Door, Peer},
 };
-use crate::descriptors;
+use crate::{descriptors, tls::Tls};
 
 /// Most connections that make their handshake or have not said their first message yet. Each may take a
 /// handshake's memory, so that this is what strangers can cost; a handshake takes milliseconds, so that thousands
@@ -54,12 +54,12 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Takes connections until the hub stops.
-pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, shared: Arc<Shared>) {
+pub(crate) async fn run(listener: TcpListener, tls: Tls, shared: Arc<Shared>) {
     let waiting = descriptors::limit().map_or(WAITING, |limit| WAITING.min(limit / FILES));
     let mut places = Places::new(PLACES, waiting);
     // As many as can ever be given back at once.
     let (back, mut given_back) = mpsc::channel(PLACES);
-    let entrance = Entrance { acceptor: TlsAcceptor::from(tls), shared: shared.clone(), back };
+    let entrance = Entrance { tls: Arc::new(tls), shared: shared.clone(), back };
     let began = Instant::now();
     // Sent away in time to come again by its own deadline, and not served in vain after that.
     let patience = shared.first_message.mul_f64(0.8);
@@ -107,7 +107,7 @@ pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, shared: A
 
 /// Where those go who have a place.
 struct Entrance {
-    acceptor: TlsAcceptor,
+    tls: Arc<Tls>,
     shared: Arc<Shared>,
     back: mpsc::Sender<Source>,
 }
@@ -128,11 +128,11 @@ impl Drop for Place {
 impl Entrance {
     fn enter(&self, source: Source, (stream, address): Waiting) {
         let place = Place { source, back: self.back.clone() };
-        let (acceptor, shared) = (self.acceptor.clone(), self.shared.clone());
+        let (tls, shared) = (self.tls.clone(), self.shared.clone());
         let tasks = shared.tasks.clone();
         tasks.spawn(async move {
             let opened = tokio::select! {
-                opened = Box::pin(open(stream, acceptor, &shared)) => opened,
+                opened = Box::pin(open(stream, &tls, &shared)) => opened,
                 () = shared.stop.cancelled() => Err(Ending::stopping()),
             };
             drop(place);
@@ -150,10 +150,10 @@ fn crowded(what: &str) -> Ending {
 }
 
 /// Goes with a peer as far as a node's Hello; with everybody else, to the end.
-async fn open(stream: TcpStream, acceptor: TlsAcceptor, shared: &Arc<Shared>) -> Result<Greeted, Ending> {
+async fn open(stream: TcpStream, tls: &Tls, shared: &Arc<Shared>) -> Result<Greeted, Ending> {
     let deadline = Instant::now() + shared.first_message;
     let late = |_| Ending::Bad("it said nothing, or not enough, before the deadline".to_owned());
-    let stream = timeout_at(deadline, handshake(stream, acceptor)).await.map_err(late)??;
+    let stream = timeout_at(deadline, handshake(stream, tls)).await.map_err(late)??;
     let connection = stream.get_ref().1;
     let papers: Option<CertificateDer<'static>> = connection
         .peer_certificates()
@@ -170,7 +170,7 @@ async fn open(stream: TcpStream, acceptor: TlsAcceptor, shared: &Arc<Shared>) ->
     }
 }
 
-async fn handshake(stream: TcpStream, acceptor: TlsAcceptor) -> Result<TlsStream<TcpStream>, Ending> {
+async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, Ending> {
     let failed = |error: io::Error| Ending::Bad(format!("the TLS handshake failed: {error}"));
     let mut start = [0; 8];
     match stream.peek(&mut start).await.map_err(failed)? {
@@ -180,7 +180,9 @@ async fn handshake(stream: TcpStream, acceptor: TlsAcceptor) -> Result<TlsStream
     }
     // Small messages leave at once; a peer that vanished is found by the heartbeat.
     stream.set_nodelay(true).map_err(failed)?;
-    acceptor.accept(stream).await.map_err(failed)
+    let asked = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(failed)?;
+    let side = tls.side(&asked.client_hello());
+    asked.into_stream(side).await.map_err(failed)
 }
 
 fn not_tls(start: &[u8]) -> &'static str {

@@ -29,8 +29,10 @@ pub enum Meaning {
     Snapshot(Vec<Op>),
     /// A change of it.
     Diff(Vec<Op>),
-    /// This many records were dropped, the last with this seq.
+    /// This many records were dropped, the last with this seq; changes of the state perhaps among them.
     Lost(u64),
+    /// The same, but of events alone.
+    LostEvents(u64),
     /// A change or the whole of it, in a form of a later version.
     Later,
     /// Nothing.
@@ -131,7 +133,7 @@ impl Incoming {
             return Err(BadRecord::Limit("body"));
         }
         let meaning = meaning(envelope, ops)?;
-        if let Meaning::Lost(count) = meaning
+        if let Meaning::Lost(count) | Meaning::LostEvents(count) = meaning
             && count > seq
         {
             return Err(BadRecord::Lost { seq, count });
@@ -155,6 +157,7 @@ fn meaning(envelope: &Envelope, ops: &mut usize) -> Result<Meaning, BadRecord> {
         RecordKind::SNAPSHOT | RecordKind::DIFF | RecordKind::LOST if known => match envelope.decode()? {
             Body::Snapshot(ops) => Meaning::Snapshot(checked(ops)?),
             Body::Diff(ops) => Meaning::Diff(checked(ops)?),
+            Body::Lost(lost) if lost.only_events() => Meaning::LostEvents(lost.count),
             Body::Lost(lost) => Meaning::Lost(lost.count),
             Body::Auth(_) | Body::Hub(_) => Meaning::Event,
         },

@@ -22,8 +22,8 @@ use crate::ca::Fingerprint;
 
 /// A clock that is off by more than this is worth a warning.
 const CLOCK_TOLERANCE: i64 = 2_000_000_000;
-/// Epochs of a node that are remembered beside its own. A node whose outbox is in memory has a new one with
-/// every start, and there are seldom more than two copies of a machine.
+/// Epochs of a node that are remembered beside its own. A node keeps its epoch over restarts; it begins a new one
+/// where its outbox was lost or cannot be kept on its disk, and there are seldom more than two copies of a machine.
 const OTHERS: usize = 4;
 /// A connection that takes the place of a live one this often …
 const FLAPS: usize = 3;

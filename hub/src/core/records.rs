@@ -125,7 +125,8 @@ impl Core {
                     out,
                 );
             }
-            Meaning::Event => {
+            // A flood that the node's limit cuts brings one each second, and its state is whole.
+            Meaning::Event | Meaning::LostEvents(_) => {
                 self.pass(id, seq, envelope, out);
                 self.ask_while_stale(id, link, out);
             }
@@ -174,7 +175,7 @@ fn hole(last: Seq, incoming: &Incoming) -> Option<(Seq, Seq)> {
     let seq = incoming.record.seq;
     let first = match incoming.meaning {
         // Stands for all that it counts.
-        Meaning::Lost(count) => Seq(seq.0.saturating_sub(count.max(1) - 1)),
+        Meaning::Lost(count) | Meaning::LostEvents(count) => Seq(seq.0.saturating_sub(count.max(1) - 1)),
         _ => seq,
     };
     (first > last.next()).then(|| (last.next(), Seq(first.0 - 1)))

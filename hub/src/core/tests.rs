@@ -289,6 +289,19 @@ fn what_a_node_lost_is_passed_on_and_stands_for_the_seqs_it_counts() {
     assert_eq!(logged(&out), ["gap 7-8", "4:1:10"]);
 }
 
+/// A limit on a flood tells once a second what it dropped; a snapshot for each would be a flood of its own.
+#[test]
+fn no_snapshot_is_asked_for_where_a_node_dropped_events_alone() {
+    let mut core = core();
+    enrolled(&mut core);
+    connect(&mut core, 1, hello(1, 1, 0));
+    send(&mut core, 1, &[snapshot(1, b"a")]);
+    let lost = |seq, reason: String| record(seq, Envelope::lost(UnixNanos(1), &Lost { count: 4, reason }));
+    let out = send(&mut core, 1, &[lost(5, format!("{}more than 1 a second", Lost::RATE)), event(6)]);
+    assert_eq!((logged(&out), resyncs(&out)), (vec!["4:1:5".to_owned(), "3:1:6".to_owned()], 0));
+    assert_eq!(resyncs(&send(&mut core, 1, &[lost(10, "full".to_owned())])), 1);
+}
+
 #[test]
 fn the_newer_of_two_connections_wins_and_flapping_is_told() {
     let mut core = core();

@@ -287,27 +287,3 @@ async fn one_address_cannot_take_all_places() {
     }
     hub.stop().await;
 }
-
-/// A resumed session would not show the certificate again; a node whose papers were replaced must not get in by
-/// what it still holds of an older connection.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_session_is_resumed_and_replaced_papers_are_refused_whatever_was_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    let hub = common::start(dir.path()).await;
-    let papers = hub.enrol("web1").await;
-    let kept = common::tls_config(node::ALPN, Some(&papers), Some(&papers.ca));
-    let first = || NodeToHub::Hello(hello(1, 1, 0));
-    for _ in 0..2 {
-        let stream = common::dial(hub.address, kept.clone()).await.unwrap();
-        assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
-        let mut wire = common::Conn::new(stream);
-        wire.send(&first()).await;
-        assert!(matches!(wire.next().await, Some(HubToNode::Welcome(_))));
-    }
-    let token = hub.client().await.enroll("web1", true).await;
-    assert!(matches!(hub.join(&token).await, secmon_protocol::message::join::HubToJoin::Joined(_)));
-    let mut wire = common::Conn::new(common::dial(hub.address, kept).await.unwrap());
-    wire.send(&first()).await;
-    assert!(matches!(wire.next().await, Some(HubToNode::Reject(_))));
-    hub.stop().await;
-}

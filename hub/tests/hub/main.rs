@@ -7,3 +7,4 @@ mod common;
 mod corridor;
 mod hostile;
 mod log;
+mod resumption;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use secmon_protocol::time::UnixNanos;
+use secmon_protocol::{record::Lost, time::UnixNanos};
 use serde::Deserialize;
 
 use super::write::Now;
@@ -111,7 +111,7 @@ impl Rate {
     }
 
     pub(super) fn reason(per_second: u32) -> String {
-        format!("rate: more events than {per_second} a second (limits.events_per_second)")
+        format!("{}more events than {per_second} a second (limits.events_per_second)", Lost::RATE)
     }
 
     /// When [`Self::due`] ought to be asked again.

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, HandshakeKind};
 use secmon_testkit::product::{Hub, Lab, Place};
 use serde_json::json;
 use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet, time::timeout};
@@ -67,7 +67,9 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     assert!(hub.process().terminate().status.is_some());
     hub.start_again();
     let before = account::kib(hub.process().pid(), "VmRSS")?;
+    let cpu = account::cpu(hub.process().pid())?;
     let first = all_come(&members, hub.address, SimNode::connect_to).await?;
+    first.show("first coming", account::cpu(hub.process().pid())? - cpu, Some(bare), arguments.json);
     let mut nodes = idle(first.connected);
     let after = account::kib(hub.process().pid(), "VmRSS")?;
     let each = (after - before) as f64 / arguments.nodes as f64;
@@ -84,13 +86,33 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         );
     }
 
-    for (what, kill) in [("SIGKILL", true), ("SIGTERM", false)] {
+    // Without its keys the hub cannot resume anything, and each handshake is a full one.
+    for (what, kill, forget) in [
+        ("SIGKILL and the loss of its ticket keys", true, true),
+        ("SIGKILL", true, false),
+        ("SIGTERM", false, false),
+    ] {
         if kill {
             hub.process().kill();
         } else {
-            hub.process().terminate();
+            let began = Instant::now();
+            let ended = hub.process().terminate();
+            let seconds = began.elapsed().as_secs_f64();
+            let errors = ended.err();
+            let said = errors.lines().rfind(|line| line.contains("cut")).unwrap_or("nobody was cut");
+            if arguments.json {
+                println!(
+                    "{}",
+                    json!({ "what": "end by SIGTERM", "nodes": count, "seconds": seconds, "said": said })
+                );
+            } else {
+                println!("ended by SIGTERM with {count} nodes in {seconds:.2} s: {said}");
+            }
         }
         nodes.shutdown().await;
+        if forget {
+            std::fs::remove_file(hub.state().join("hub/tickets.key")).context("no ticket keys")?;
+        }
         hub.start_again();
         let cpu = account::cpu(hub.process().pid())?;
         let back = all_come(&members, hub.address, SimNode::connect_to).await?;
@@ -131,6 +153,24 @@ async fn shake(tls: Arc<ClientConfig>, to: SocketAddr) -> anyhow::Result<TlsStre
     Ok(stream)
 }
 
+/// What came.
+trait Session {
+    /// Whether its TLS session was resumed.
+    fn resumed(&self) -> bool;
+}
+
+impl Session for SimNode {
+    fn resumed(&self) -> bool {
+        self.resumed
+    }
+}
+
+impl Session for TlsStream<TcpStream> {
+    fn resumed(&self) -> bool {
+        self.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+}
+
 /// How all came.
 struct Came<C> {
     connected: Vec<C>,
@@ -138,6 +178,7 @@ struct Came<C> {
     /// Until each was there, in microseconds, sorted.
     waits: Vec<u64>,
     failed_attempts: u64,
+    resumed: u64,
 }
 
 /// Has all come at once, and again where they fail, until each is there.
@@ -148,7 +189,7 @@ async fn all_come<M, C, F>(
 ) -> anyhow::Result<Came<C>>
 where
     M: Send + Sync + 'static,
-    C: Send + 'static,
+    C: Session + Send + 'static,
     F: Future<Output = anyhow::Result<C>> + Send,
 {
     let start = Instant::now();
@@ -167,10 +208,12 @@ where
             }
         });
     }
-    let mut came = Came { connected: Vec::new(), seconds: 0.0, waits: Vec::new(), failed_attempts: 0 };
+    let mut came =
+        Came { connected: Vec::new(), seconds: 0.0, waits: Vec::new(), failed_attempts: 0, resumed: 0 };
     let all = async {
         while let Some(one) = coming.join_next().await {
             let (there, wait, failed) = one?;
+            came.resumed += u64::from(there.resumed());
             came.connected.push(there);
             came.waits.push(u64::try_from(wait.as_micros())?);
             came.failed_attempts += failed;
@@ -185,7 +228,7 @@ where
 
 impl<C> Came<C> {
     fn show(&self, what: &str, cpu: Duration, bare: Option<f64>, json: bool) {
-        let Self { seconds, waits, failed_attempts, .. } = self;
+        let Self { seconds, waits, failed_attempts, resumed, .. } = self;
         let count = waits.len();
         let cpu_us = cpu.as_secs_f64() * 1e6 / count as f64;
         let ms = |percent| percentile(waits, percent) as f64 / 1e3;
@@ -194,7 +237,7 @@ impl<C> Came<C> {
         if json {
             let figures = json!({
                 "what": what, "nodes": count, "seconds": seconds, "p50_ms": p50, "p99_ms": p99, "longest_ms": longest,
-                "failed_attempts": failed_attempts, "cpu_us_each": cpu_us, "of_bare_handshakes": ratio,
+                "failed_attempts": failed_attempts, "resumed": resumed, "cpu_us_each": cpu_us, "of_bare_handshakes": ratio,
                 "budget_ratio": bare.map(|_| BUDGET_RATIO),
                 "within_budget": ratio.map(|ratio| ratio <= BUDGET_RATIO),
             });
@@ -204,7 +247,7 @@ impl<C> Came<C> {
                 ratio.map(|ratio| format!("; {ratio:.2} of the bare handshakes (budget {BUDGET_RATIO})"));
             println!(
                 "{what}: {count} in {seconds:.2} s, median {p50:.0} ms, p99 {p99:.0} ms, longest {longest:.0} ms; \
-                 {failed_attempts} attempts failed; {cpu_us:.0} µs of CPU each{}",
+                 {failed_attempts} attempts failed; {resumed} resumed; {cpu_us:.0} µs of CPU each{}",
                 ratio.unwrap_or_default()
             );
         }

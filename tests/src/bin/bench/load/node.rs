@@ -1,10 +1,16 @@
 //! A simulated node: sends records under the window of the real one, and answers pings.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::StreamExt as _;
+use rustls::HandshakeKind;
 use secmon_protocol::{
     codec,
     ids::{Epoch, Seq},
@@ -27,6 +33,8 @@ use super::{
 
 /// As a node's: bytes that wait for the hub's acknowledgement.
 const WINDOW: usize = 4 << 20;
+/// What happens within this time goes together.
+const BUNCH: Duration = Duration::from_millis(10);
 
 /// A node whose connection stands.
 pub(crate) struct SimNode {
@@ -37,6 +45,8 @@ pub(crate) struct SimNode {
     acked: u64,
     /// Batches on their way: the last seq and the bytes of each.
     flying: VecDeque<(u64, usize)>,
+    /// Whether its TLS session was resumed.
+    pub(crate) resumed: bool,
 }
 
 /// A Hello of a node that has sent everything up to `newest`.
@@ -56,7 +66,9 @@ fn hello(newest: u64) -> Hello {
 impl SimNode {
     /// Connects, says Hello and hears Welcome.
     pub(crate) async fn connect(member: &Member, to: SocketAddr) -> anyhow::Result<Self> {
-        let mut conn = Conn::new(connect(&member.tls, to).await?);
+        let stream = connect(&member.tls, to).await?;
+        let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        let mut conn = Conn::new(stream);
         conn.send(&NodeToHub::Hello(hello(0))).await?;
         match conn.next().await? {
             HubToNode::Welcome(_) => {}
@@ -64,7 +76,7 @@ impl SimNode {
         }
         let (reader, writer) = tokio::io::split(conn.into_inner());
         let reader = FramedRead::new(reader, codec::frames());
-        Ok(Self { reader, writer, sent: 0, acked: 0, flying: VecDeque::new() })
+        Ok(Self { reader, writer, sent: 0, acked: 0, flying: VecDeque::new(), resumed })
     }
 
     /// As [`SimNode::connect`], for a task of its own.
@@ -100,6 +112,30 @@ impl SimNode {
             }
         }
         self.settle().await
+    }
+
+    /// Sends this many events a second for so long, in bunches of ten milliseconds as a node's outbox makes them, or
+    /// as many as the hub takes, and waits until all are acknowledged. Gives how many that were.
+    pub(crate) async fn send_rate(&mut self, rate: u64, how_long: Duration) -> anyhow::Result<u64> {
+        let (start, before) = (Instant::now(), self.sent);
+        let mut ticks = interval(BUNCH);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while start.elapsed() < how_long {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                frame = self.reader.next() => {
+                    self.take(&frame.context("the hub closed the connection")??).await?;
+                    continue;
+                }
+            }
+            let due = before + (start.elapsed().min(how_long).as_secs_f64() * rate as f64) as u64;
+            let batches = Batches::at(now());
+            while self.sent < due && self.flying.iter().map(|(_, bytes)| bytes).sum::<usize>() < WINDOW {
+                self.send_batch(&batches, due).await?;
+            }
+        }
+        self.settle().await?;
+        Ok(self.sent - before)
     }
 
     async fn send_batch(&mut self, batches: &Batches, last: u64) -> anyhow::Result<()> {

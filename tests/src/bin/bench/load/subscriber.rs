@@ -52,17 +52,17 @@ impl Subscriber {
         })
     }
 
-    /// Reads for ever, but for what one node sends: ends once `told` says how many that are, and all have come, or
-    /// nothing more comes.
+    /// Reads for ever, with an eye on one node: ends once `told` says how many events there were of all, and as many
+    /// have come or been told as missing, or nothing more comes.
     pub(crate) async fn follow(
         &mut self,
         node: u64,
-        mut told: watch::Receiver<Option<usize>>,
+        mut told: watch::Receiver<Option<u64>>,
     ) -> anyhow::Result<()> {
         self.watch = Some(node);
         loop {
             let all = *told.borrow_and_update();
-            if all.is_some_and(|all| self.watched.len() >= all) {
+            if all.is_some_and(|all| self.tally.delivered + self.tally.gone >= all) {
                 return Ok(());
             }
             tokio::select! {
