@@ -5,7 +5,7 @@
 //! Cursors rise by their numbers, also from one start of the hub to the next, each of which gives the log another id:
 //! what is read again may show another id, and never another number.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, ops::RangeInclusive};
 
 use secmon_protocol::ids::Cursor;
 
@@ -149,8 +149,8 @@ pub(crate) struct Judge {
     watches: Vec<Watch>,
     /// What stands at each number of the log, by whoever saw it first.
     places: HashMap<u64, (usize, u64)>,
-    /// By node: numbers up to here may come again.
-    excused: HashMap<usize, u64>,
+    /// Numbers of nodes that may come again.
+    excused: Vec<(usize, RangeInclusive<u64>)>,
     pub(crate) breaches: Vec<Breach>,
     pub(crate) tally: Tally,
     /// The reasons of gaps, and how often they were told.
@@ -180,10 +180,16 @@ impl Judge {
         self.watches[watch].last.get_or_insert(at);
     }
 
-    /// Up to this number a node's may come again: what it was doing when it was killed is promised at least once,
-    /// not once.
-    pub(crate) fn excuse(&mut self, node: usize, number: u64) {
-        self.excused.insert(node, number);
+    /// These numbers of a node may come again: what it did without a disk, before it was killed, is promised at
+    /// least once, not once.
+    pub(crate) fn excuse(&mut self, node: usize, numbers: RangeInclusive<u64>) {
+        self.excused.push((node, numbers));
+    }
+
+    /// The greatest number of a node that any subscriber has seen.
+    pub(crate) fn newest(&self, node: usize) -> u64 {
+        let next = |watch: &Watch| watch.nodes[node].next.unwrap_or(1) - 1;
+        self.watches.iter().map(next).max().unwrap_or(0)
     }
 
     /// Whether every subscriber has seen up to these last numbers of the nodes, or beyond.
@@ -293,7 +299,7 @@ impl Judge {
         let next = sight.next.unwrap_or(number);
         let kind = if again {
             self.tally.repeats += 1;
-            let excused = self.excused.get(&node).is_some_and(|last| number <= *last);
+            let excused = self.excused.iter().any(|(of, numbers)| *of == node && numbers.contains(&number));
             self.tally.excused += u64::from(excused);
             (!excused).then_some((number, BreachKind::Repeat { cursor }))
         } else if number < next {
