@@ -211,7 +211,9 @@ fn keeper(state: &StateDir, size: OutboxSize, limits: Limits, now: Now) -> Resul
     let path = state.path().join(outbox::FILE);
     let boot = std::fs::read_to_string(BOOT_ID).ok().map(|id| id.trim().to_owned());
     let start = Start { fresh: Epoch(rand::random()), boot, capacity: size.0.0, limits, now };
-    Keeper::open(&path, start).map_err(|source| NodeError::Outbox { path, source })
+    let mut keeper = Keeper::open(&path, start).map_err(|source| NodeError::Outbox { path, source })?;
+    keeper.keep_room();
+    Ok(keeper)
 }
 
 /// Runs the core on a thread of its own; what comes back resolves when that has ended.

@@ -9,16 +9,30 @@ use super::{Entry, Loaded, NodeCore, Now, Row, Write, held::Held};
 impl NodeCore {
     /// The shelf takes nothing more: what was committed stays there, and what follows (with what was taken and
     /// not committed) is kept within `capacity` bytes of memory, in a new epoch, because the shelf could not
-    /// tell after a crash which numbers were used.
+    /// tell after a crash which numbers were used. The link first gets what lies there, under the epoch that it has
+    /// there: then the hub knows it again after a crash, and whatever of it was on its way.
     pub fn freeze(&mut self, fresh: Epoch, capacity: usize, now: Now) {
         self.held.freeze(self.visible, capacity);
-        self.begin(fresh, now);
+        self.next_epoch = Some(fresh);
+        self.turn(now);
+    }
+
+    /// Begins the epoch of what is in memory once nothing else is held.
+    pub(super) fn turn(&mut self, now: Now) {
+        if let Some(fresh) = self.next_epoch
+            && self.held.before_oldest() >= self.held.frozen()
+        {
+            self.begin(fresh, now);
+        }
     }
 
     /// What lies on the shelf is gone, and is said to be lost; gives what stands for it.
     pub fn lose_frozen(&mut self, reason: &str, now: Now) -> Option<Row> {
         let (row, appended) = self.held.lose_frozen(reason, now.unix);
         self.mend(appended, now);
+        if let Some(fresh) = self.next_epoch {
+            self.begin(fresh, now);
+        }
         row
     }
 
@@ -45,7 +59,10 @@ impl NodeCore {
         let is_ours = loaded.newest <= frozen && self.held.entries().all(is_there);
         let mut writes = Vec::new();
         let mut rows = rows;
-        if !is_ours {
+        if is_ours {
+            // No number was used that the shelf does not know.
+            self.next_epoch = None;
+        } else {
             let reason = "the node's outbox was lost";
             if let Some(row) = self.lose_frozen(reason, now) {
                 rows.retain(|held| held.entry.place > row.entry.place);
@@ -96,6 +113,7 @@ impl NodeCore {
 
     /// Numbers what is held anew from 1.
     fn begin(&mut self, fresh: Epoch, now: Now) {
+        self.next_epoch = None;
         (self.meta.epoch, self.meta.base, self.meta.owed) = (fresh, self.held.before_oldest(), true);
         self.writes.push(Write::Meta(self.meta.clone()));
         self.tell(now);

@@ -84,6 +84,8 @@ pub struct NodeCore {
     moved: BTreeSet<String>,
     /// What the shelf was last told of [`Rate::dropped`].
     told_dropped: u64,
+    /// While the shelf fails: the epoch that begins when what lies there is acknowledged.
+    next_epoch: Option<Epoch>,
     /// The newest place in what was taken to be written, and in what is written.
     taken: u64,
     visible: u64,
@@ -113,6 +115,7 @@ impl NodeCore {
             acked: None,
             moved: BTreeSet::new(),
             told_dropped: loaded.dropped,
+            next_epoch: None,
             taken: held.newest(),
             visible: held.newest(),
             held,
@@ -313,8 +316,10 @@ impl NodeCore {
         }
     }
 
-    /// Says how many events the limit has dropped, if it is time; see [`Self::deadline`].
+    /// Says how many events the limit has dropped, if it is time; see [`Self::deadline`]. After acknowledgements it
+    /// begins the epoch that waited for them.
     pub fn tick(&mut self, now: Now) {
+        self.turn(now);
         if let Some((count, reason)) = self.rate.due(now.mono) {
             self.lose(count, &reason, now);
         }
@@ -371,17 +376,25 @@ impl NodeCore {
         Seq(place.saturating_sub(self.meta.base))
     }
 
+    /// The newest place that there is for the link.
+    fn shown(&self) -> u64 {
+        match self.next_epoch {
+            Some(_) => self.held.frozen().min(self.visible),
+            None => self.visible,
+        }
+    }
+
     /// What to say in a Hello.
     #[must_use]
     pub fn opening(&self) -> Opening {
-        let oldest = self.held.before_oldest().min(self.visible) + 1;
+        let oldest = self.held.before_oldest().min(self.shown()) + 1;
         Opening { epoch: self.meta.epoch, oldest: self.seq(oldest), newest: self.newest() }
     }
 
     /// The epoch and the newest record that there is for the link.
     #[must_use]
     pub fn newest(&self) -> Seq {
-        self.seq(self.visible)
+        self.seq(self.shown())
     }
 
     /// The epoch.
@@ -404,7 +417,7 @@ impl NodeCore {
         self.held
             .next(after, target, MAX_BATCH_RECORDS)
             .map(|entry| entry.place)
-            .take_while(|place| *place <= self.visible)
+            .take_while(|place| *place <= self.shown())
             .collect()
     }
 
@@ -422,7 +435,7 @@ impl NodeCore {
     /// The hub keeps everything of `epoch` up to and with `seq`; it is forgotten here. Of another epoch it
     /// means nothing.
     pub fn ack(&mut self, epoch: Epoch, seq: Seq) {
-        let place = self.meta.base.saturating_add(seq.0).min(self.visible);
+        let place = self.meta.base.saturating_add(seq.0).min(self.shown());
         if epoch != self.meta.epoch || place <= self.held.before_oldest() {
             return;
         }

@@ -24,6 +24,14 @@ const BUSY: Duration = Duration::from_secs(2);
 const CACHE_KIB: i64 = 256;
 /// The log beside the database is cut back to this many bytes after it had to be larger.
 const LOG_LIMIT: i64 = 4 << 20;
+/// Pages of 4 KiB in the log after which they go into the database: 2 MiB, so that it and the largest usual commit
+/// find room in what is kept by [`Disk::keep_room`].
+const CHECKPOINT: i64 = 512;
+/// What the database keeps free in itself, and its log has written once, in bytes: for hours of a usual server's
+/// records while the hub takes them, without a byte from a disk that others have filled.
+const ROOM: u64 = 3 << 20;
+/// Room is kept where the disk has this many times as much to spare: on a smaller one it would be what is lacking.
+const PLENTY: u64 = 8;
 /// Statements that are kept ready; one of each kind.
 const STATEMENTS: usize = 16;
 
@@ -91,6 +99,7 @@ impl Disk {
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
         db.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
+        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if verdict != "ok" {
             return Err(ShelfError::Damaged(verdict));
@@ -109,6 +118,33 @@ impl Disk {
             transaction.commit()?;
         }
         Ok(Self { db })
+    }
+
+    /// Has room for what comes also when the disk is full: free pages in the database, and a log that was as long
+    /// once, both of which SQLite overwrites. Does nothing on a disk that is small or nearly full.
+    ///
+    /// # Errors
+    /// The disk's. The database is as it was.
+    pub fn keep_room(&mut self) -> Result<(), ShelfError> {
+        let Some(path) = self.db.path().filter(|path| !path.is_empty()).map(str::to_owned) else {
+            return Ok(());
+        };
+        let refused = |error: nix::Error| ShelfError::Refused(error.to_string());
+        let disk = nix::sys::statvfs::statvfs(path.as_str()).map_err(refused)?;
+        let spare = disk.blocks_available().saturating_mul(disk.fragment_size());
+        let pragma =
+            |name: &str| self.db.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u64>(0));
+        let free = pragma("freelist_count")?.saturating_mul(pragma("page_size")?);
+        let log = std::fs::metadata(format!("{path}-wal")).map_or(0, |log| log.len());
+        if (free >= ROOM / 2 && log >= ROOM) || spare < ROOM * PLENTY {
+            return Ok(());
+        }
+        // Written, copied from the log to its place, and given free there.
+        self.db.execute_batch(&format!(
+            "DROP TABLE IF EXISTS room; CREATE TABLE room AS SELECT zeroblob({ROOM}) AS zeros;
+             PRAGMA wal_checkpoint; DROP TABLE room"
+        ))?;
+        Ok(())
     }
 
     fn count(&self, name: &str) -> Result<u64, ShelfError> {

@@ -15,8 +15,10 @@ use crate::core::{Batch, Loaded, NodeCore, Now, Row, Start, Write};
 
 /// Memory for what comes while the disk fails, in bytes; a small server has it to spare.
 const IN_MEMORY: usize = 8 << 20;
-/// Between two attempts to go back to the disk, give or take a quarter, so that nodes whose disks are one
-/// shared storage do not all come back to it at once.
+/// From the failure of the disk to the first attempt to go back to it; then twice as long each time …
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// … up to this. Each give or take a quarter, so that nodes whose disks are one shared storage do not all come back
+/// to it at once.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// See the module.
@@ -28,6 +30,8 @@ pub struct Keeper {
     /// Where the database is; nowhere in tests.
     path: Option<PathBuf>,
     capacity: usize,
+    /// Whether the disk is to have room in advance.
+    room: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +49,8 @@ struct Fallback {
     disk: Option<Disk>,
     /// When to try again, on the monotonic clock; never without a path.
     retry: Option<Duration>,
+    /// How long it was waited for last.
+    pause: Duration,
     /// What was last said of it.
     said: String,
 }
@@ -53,9 +59,6 @@ fn fresh() -> Epoch {
     Epoch(rand::random())
 }
 
-fn retry_after(now: Now) -> Duration {
-    now.mono + rand::rng().random_range(RETRY * 3 / 4..=RETRY * 5 / 4)
-}
 
 fn open(path: &Path) -> Result<(Disk, Loaded), ShelfError> {
     let mut disk = Disk::open(path)?;
@@ -86,7 +89,7 @@ impl Keeper {
     pub fn in_memory(start: Start) -> Self {
         let capacity = start.capacity;
         let core = NodeCore::start(Loaded::default(), start);
-        Self { core, on: On::Memory(Box::default()), path: None, capacity }
+        Self { core, on: On::Memory(Box::default()), path: None, capacity, room: false }
     }
 
     /// A core that goes on from the database at `path`. One that is damaged is set aside; one that cannot be
@@ -100,7 +103,7 @@ impl Keeper {
         match open_or_make(path.as_deref().unwrap_or(Path::new(""))) {
             Ok((disk, loaded, lost)) => {
                 let core = NodeCore::start(loaded, start);
-                let mut keeper = Self { core, on: On::Disk(disk), path, capacity };
+                let mut keeper = Self { core, on: On::Disk(disk), path, capacity, room: false };
                 if let Some(reason) = lost {
                     keeper.core.observe(crate::watch::Observation::Missed(reason), now);
                 }
@@ -111,12 +114,24 @@ impl Keeper {
             Err(error) => {
                 let core =
                     NodeCore::start(Loaded::default(), Start { capacity: IN_MEMORY.min(capacity), ..start });
-                let fallback = Fallback { retry: Some(retry_after(now)), ..Fallback::default() };
-                let mut keeper = Self { core, on: On::Memory(Box::new(fallback)), path, capacity };
+                let mut fallback = Fallback::default();
+                fallback.wait(now);
+                let mut keeper = Self { core, on: On::Memory(Box::new(fallback)), path, capacity, room: false };
                 keeper.say(&error);
                 keeper.commit(now);
                 Ok(keeper)
             }
+        }
+    }
+
+    /// From now on the disk has room in advance, so that one that others have filled does not send the node to
+    /// memory while the hub takes what it has.
+    pub fn keep_room(&mut self) {
+        self.room = true;
+        if let On::Disk(disk) = &mut self.on
+            && let Err(error) = disk.keep_room()
+        {
+            tracing::debug!(%error, "no room can be kept in advance");
         }
     }
 
@@ -180,7 +195,7 @@ impl Keeper {
         let before = std::mem::replace(&mut self.on, On::Memory(Box::default()));
         let On::Memory(fallback) = &mut self.on else { return };
         fallback.take(writes);
-        fallback.retry = Some(retry_after(now));
+        fallback.wait(now);
         let is_damaged = matches!(error, ShelfError::Damaged(_));
         if let (false, On::Disk(disk)) = (is_damaged, before) {
             fallback.disk = Some(disk);
@@ -217,7 +232,7 @@ impl Keeper {
         }
         tracing::error!(path = %path.display(), error = %text, bytes = IN_MEMORY,
             "the node's database cannot be written; going on in memory, where a crash or a reboot loses what the hub \
-             does not have. Free space, or see to the disk; it is tried again every 30 s");
+             does not have. Free space, or see to the disk; it is tried again, at first after 1 s and then up to every 30 s");
         fallback.said = text;
     }
 
@@ -243,7 +258,7 @@ impl Keeper {
     fn go_back(&mut self, now: Now) {
         self.commit(now);
         let (On::Memory(fallback), Some(path)) = (&mut self.on, &self.path) else { return };
-        fallback.retry = Some(retry_after(now));
+        fallback.wait(now);
         let rows: Vec<Row> = fallback.memory.rows().cloned().collect();
         // On a copy: it counts only when the disk has it.
         let mut core = self.core.clone();
@@ -257,6 +272,9 @@ impl Keeper {
                 self.core = core;
                 self.on = On::Disk(disk);
                 tracing::info!(path = %path.display(), "the node's database is written again");
+                if self.room {
+                    self.keep_room();
+                }
             }
             Err(error) => self.say(&error),
         }
@@ -270,6 +288,13 @@ impl Keeper {
 }
 
 impl Fallback {
+    /// Sets when to try again.
+    fn wait(&mut self, now: Now) {
+        self.pause = (self.pause * 2).clamp(FIRST_RETRY, RETRY);
+        let pause = rand::rng().random_range(self.pause * 3 / 4..=self.pause * 5 / 4);
+        self.retry = Some(now.mono + pause);
+    }
+
     fn take(&mut self, writes: &[Write]) {
         let records: Vec<Write> = writes
             .iter()

@@ -2,9 +2,10 @@
 //!
 //! The numbers of a node's lines rise by one. For every subscriber and node each number comes once, in order, or a
 //! gap before the next one that came stands for it. A gap that counts may stand for as many numbers as it counts.
-//! Cursors rise, and only a gap leads from one log to another.
+//! Cursors rise by their numbers, also from one start of the hub to the next, each of which gives the log another id:
+//! what is read again may show another id, and never another number.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, ops::RangeInclusive};
 
 use secmon_protocol::ids::Cursor;
 
@@ -48,7 +49,7 @@ pub(crate) enum BreachKind {
     Late { cursor: Cursor },
     /// A cursor did not rise.
     Back { from: Cursor, to: Cursor },
-    /// Another log, or a later place of the log, without a gap that leads there.
+    /// A later place of the log, without a gap that leads there.
     Jump { from: Cursor, to: Cursor },
     /// Two subscribers saw different things at one cursor.
     Differs { cursor: Cursor, other: (usize, u64) },
@@ -146,10 +147,10 @@ pub(crate) struct Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     watches: Vec<Watch>,
-    /// What stands at each cursor, by whoever saw it first.
-    places: HashMap<Cursor, (usize, u64)>,
-    /// By node: numbers up to here may come again.
-    excused: HashMap<usize, u64>,
+    /// What stands at each number of the log, by whoever saw it first.
+    places: HashMap<u64, (usize, u64)>,
+    /// Numbers of nodes that may come again.
+    excused: Vec<(usize, RangeInclusive<u64>)>,
     pub(crate) breaches: Vec<Breach>,
     pub(crate) tally: Tally,
     /// The reasons of gaps, and how often they were told.
@@ -179,10 +180,16 @@ impl Judge {
         self.watches[watch].last.get_or_insert(at);
     }
 
-    /// Up to this number a node's may come again: what it was doing when it was killed is promised at least once,
-    /// not once.
-    pub(crate) fn excuse(&mut self, node: usize, number: u64) {
-        self.excused.insert(node, number);
+    /// These numbers of a node may come again: what it did without a disk, before it was killed, is promised at
+    /// least once, not once.
+    pub(crate) fn excuse(&mut self, node: usize, numbers: RangeInclusive<u64>) {
+        self.excused.push((node, numbers));
+    }
+
+    /// The greatest number of a node that any subscriber has seen.
+    pub(crate) fn newest(&self, node: usize) -> u64 {
+        let next = |watch: &Watch| watch.nodes[node].next.unwrap_or(1) - 1;
+        self.watches.iter().map(next).max().unwrap_or(0)
     }
 
     /// Whether every subscriber has seen up to these last numbers of the nodes, or beyond.
@@ -235,15 +242,14 @@ impl Judge {
 
     fn hole(&mut self, watch: usize, at: u64, after: Cursor, to: Cursor, reason: String) {
         let last = self.watches[watch].last;
-        let count = (after.log == to.log).then(|| to.n.saturating_sub(after.n));
+        let count = Some(to.n.saturating_sub(after.n));
         if let Some(last) = last
-            && (last.log != after.log || after.n < last.n || (to.log == last.log && to.n < last.n))
+            && (after.n < last.n || to.n < after.n)
         {
             self.breach(Breach { watch, number: None, at, kind: BreachKind::Back { from: last, to: after } });
         }
         if let Some(last) = last
             && self.watches[watch].whole
-            && last.log == after.log
             && after.n > last.n
         {
             self.breach(Breach { watch, number: None, at, kind: BreachKind::Jump { from: last, to: after } });
@@ -265,9 +271,7 @@ impl Judge {
         let Watch { whole, last, .. } = &mut self.watches[watch];
         let whole = *whole && least > 0;
         if let Some(from) = last.replace(cursor) {
-            let kind = if from.log != cursor.log {
-                Some(BreachKind::Jump { from, to: cursor })
-            } else if cursor.n < from.n + least {
+            let kind = if cursor.n < from.n + least {
                 Some(BreachKind::Back { from, to: cursor })
             } else if whole && cursor.n > from.n + 1 {
                 Some(BreachKind::Jump { from, to: cursor })
@@ -283,8 +287,8 @@ impl Judge {
     fn number(&mut self, watch: usize, at: u64, cursor: Cursor, node: usize, number: u64) {
         self.tally.seen += 1;
         let here = (node, number);
-        if self.places.len() < MAX_PLACES || self.places.contains_key(&cursor) {
-            let other = *self.places.entry(cursor).or_insert(here);
+        if self.places.len() < MAX_PLACES || self.places.contains_key(&cursor.n) {
+            let other = *self.places.entry(cursor.n).or_insert(here);
             if other != here {
                 let kind = BreachKind::Differs { cursor, other };
                 self.breach(Breach { watch, number: Some(here), at, kind });
@@ -295,7 +299,7 @@ impl Judge {
         let next = sight.next.unwrap_or(number);
         let kind = if again {
             self.tally.repeats += 1;
-            let excused = self.excused.get(&node).is_some_and(|last| number <= *last);
+            let excused = self.excused.iter().any(|(of, numbers)| *of == node && numbers.contains(&number));
             self.tally.excused += u64::from(excused);
             (!excused).then_some((number, BreachKind::Repeat { cursor }))
         } else if number < next {

@@ -48,7 +48,7 @@ struct Arguments {
     /// Print what is done as it is done.
     #[arg(long)]
     verbose: bool,
-    /// An empty folder for logs and for what subscribers saw. Without it a temporary one, which stays only when
+    /// An empty folder, made if need be, for logs and for what subscribers saw. Without it a temporary one, which stays only when
     /// the run fails.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -68,7 +68,10 @@ fn main() -> anyhow::Result<ExitCode> {
         verbose: arguments.verbose,
     };
     let (temporary, folder) = match arguments.folder {
-        Some(folder) => (None, folder),
+        Some(folder) => {
+            std::fs::create_dir_all(&folder)?;
+            (None, folder)
+        }
         None => {
             let made = tempfile::Builder::new().prefix("secmon-chaos-").tempdir()?;
             let path = made.path().to_owned();

@@ -41,11 +41,9 @@ const RESTART: Duration = Duration::from_millis(300);
 const TICK: Duration = Duration::from_millis(20);
 /// Subscribers that are processes: two, and one that reads slowly.
 const PROCESSES: usize = 3;
-/// Disks for state in MiB: the hub's holds its log of some hours, a node's its outbox.
-const DISKS: Disks = Disks { hub: 96, node: 24 };
-/// A node whose disk was full goes on in memory until it tries the disk again, every 30 seconds; some more for a slow
-/// machine. One that is killed meanwhile goes on where its disk stands, so that lines come again.
-const IN_MEMORY: u64 = 40_000;
+/// Disks for state in MiB: the hub's holds its log of some hours, a node's its outbox. Every other node has one on
+/// which it keeps no room in advance, so that it goes on in memory when that is full.
+const DISKS: Disks = Disks { hub: 96, nodes: [48, 16] };
 
 /// Plays it in `folder`; whether every promise was kept.
 ///
@@ -99,8 +97,9 @@ pub(crate) struct Play {
     pub(crate) judge: Arc<Mutex<Judge>>,
     /// Who does not run, and when to start it; never where a fault will say so.
     down: BTreeMap<Part, Option<Instant>>,
-    /// Nodes whose disk was full, and until when.
-    full: BTreeMap<usize, u64>,
+    /// Nodes without room in advance whose disk is full, or was; and the last of their lines that anybody had seen
+    /// when it became so.
+    full: BTreeMap<usize, (bool, u64)>,
     /// What was done, and how often.
     pub(crate) done: BTreeMap<String, u64>,
     /// Who ended by itself, and how.
@@ -171,11 +170,11 @@ impl Play {
         self.timeline.note(format!("{fault} of {part} for {lasts} ms{}", if coin { " (coin)" } else { "" }));
         match (fault, part) {
             (Fault::HubKills | Fault::NodeKills | Fault::WatchKills, part) => {
-                self.kill(part);
-                self.down.insert(part, None);
                 if let Part::Node(at) = part {
                     self.excuse(at);
                 }
+                self.kill(part);
+                self.down.insert(part, None);
             }
             (Fault::LinkCuts, Part::Node(at)) => self.stage.cut(at, coin),
             (Fault::HubStops | Fault::NodeStops | Fault::WatchStops, part) => {
@@ -183,8 +182,7 @@ impl Play {
             }
             (Fault::HubDisk, _) => self.stage.hub.fill()?,
             (Fault::NodeDisk, Part::Node(at)) => {
-                self.full.insert(at, u64::MAX);
-                self.stage.nodes[at].fill()?;
+                self.fill(at)?;
             }
             (Fault::Rotations, Part::Node(at)) => {
                 self.writers[at].rotate(if coin { Rotation::CopyTruncate } else { Rotation::Rename })?;
@@ -211,18 +209,35 @@ impl Play {
             (Fault::HubDisk, _) => self.stage.hub.free()?,
             (Fault::NodeDisk, Part::Node(at)) => {
                 self.stage.nodes[at].free()?;
-                self.full.insert(at, self.timeline.now());
+                if let Some((is_full, _)) = self.full.get_mut(&at) {
+                    *is_full = false;
+                }
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// A node was killed: if it went on in memory, what it had may come again.
+    /// Fills a node's disk.
+    fn fill(&mut self, at: usize) -> anyhow::Result<()> {
+        if !DISKS.has_room(at) {
+            let mut since = lock(&self.judge).newest(at);
+            if let Some((_, before)) = self.full.get(&at).filter(|_| self.stage.nodes[at].is_in_memory()) {
+                since = *before;
+            }
+            self.full.insert(at, (true, since));
+        }
+        self.stage.nodes[at].fill()
+    }
+
+    /// A node is killed: if it is without its disk, it will know what it did before, and nothing since. All else it
+    /// may not do again.
     fn excuse(&mut self, at: usize) {
-        if self.full.get(&at).is_some_and(|until| self.timeline.now() < until.saturating_add(IN_MEMORY)) {
-            lock(&self.judge).excuse(at, self.writers[at].last());
-            self.timeline.note(format!("n{at} may have gone on in memory: what it had may come again"));
+        let Some((is_full, since)) = self.full.get(&at).copied() else { return };
+        if is_full || self.stage.nodes[at].is_in_memory() {
+            let numbers = since + 1..=self.writers[at].last();
+            self.timeline.note(format!("n{at} is in memory: {numbers:?} may come again"));
+            lock(&self.judge).excuse(at, numbers);
         }
     }
 

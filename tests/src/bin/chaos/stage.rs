@@ -101,6 +101,12 @@ impl Seat {
         fs::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
     }
 
+    /// Whether it has said, since it was started, that it goes on in memory, and not yet that it is back on its disk.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        let log = self.program.as_ref().map(Program::log).unwrap_or_default();
+        log.rfind("going on in memory") > log.rfind("database is written again")
+    }
+
     /// Copies its state to a folder that stays.
     pub(crate) fn keep(&self, folder: &Path) {
         let to = folder.join(format!("{}.state", self.name));
@@ -123,7 +129,19 @@ pub(crate) struct Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Disks {
     pub(crate) hub: u32,
-    pub(crate) node: u32,
+    /// Those of nodes, in turn.
+    pub(crate) nodes: [u32; 2],
+}
+
+impl Disks {
+    fn node(self, at: usize) -> u32 {
+        self.nodes[at % self.nodes.len()]
+    }
+
+    /// Whether a node keeps room on its disk in advance: where it has 24 MiB to spare.
+    pub(crate) fn has_room(self, at: usize) -> bool {
+        self.node(at) > 24
+    }
 }
 
 impl Stage {
@@ -147,7 +165,7 @@ impl Stage {
         let mut stage = Self { hub, nodes: Vec::new(), socket };
         stage.wait("the hub to answer", || stage.list().is_some())?;
         for at in 0..nodes {
-            let node = stage.join(folder, at, disks.node)?;
+            let node = stage.join(folder, at, disks.node(at))?;
             stage.nodes.push(node);
             timeline.note(format!("n{at} joined"));
         }

@@ -34,7 +34,7 @@ pub(crate) fn tell(setup: &Setup, play: &Play, resumes: bool) -> bool {
     );
     if tally.excused > 0 {
         println!(
-            "{} of those may: a node whose disk was full goes on in memory, and was killed meanwhile",
+            "{} of those may: a node that had no room on its disk went on in memory, and was killed meanwhile",
             tally.excused
         );
     }
