@@ -294,16 +294,18 @@ fn a_disk_that_cannot_be_opened_at_the_start_is_made_up_for_and_what_it_holds_co
     assert!(!keeper.is_on_disk());
     settle(&mut keeper, at(1));
     happen(&mut keeper, "meanwhile", at(1));
-    assert_eq!(told(&mut keeper, at(1)), ["meanwhile"]);
+    // No place of a source was known, so that they are read from now on.
+    assert_eq!(told(&mut keeper, at(1)), ["lost 1", "meanwhile"]);
 
     fs::remove_dir(&path).unwrap();
     fs::rename(&hidden, &path).unwrap();
     keeper.tick(at(60));
     assert!(keeper.is_on_disk());
-    assert_eq!(told(&mut keeper, at(60)), ["before", "meanwhile"]);
+    assert_eq!(told(&mut keeper, at(60)), ["before", "lost 1", "meanwhile"]);
     assert!(![Epoch(1), Epoch(2)].contains(&keeper.core.epoch()), "other numbers, another epoch");
     drop(keeper);
-    assert_eq!(told(&mut Keeper::open(&path, start(3, 1 << 20)).unwrap(), at(0)), ["before", "meanwhile"]);
+    let mut keeper = Keeper::open(&path, start(3, 1 << 20)).unwrap();
+    assert_eq!(told(&mut keeper, at(0)), ["before", "lost 1", "meanwhile"]);
 }
 
 #[test]
