@@ -6,7 +6,7 @@ use secmon_protocol::{
     codec,
     command::CommandInfo,
     facet::{FacetId, FacetStatus},
-    ids::Epoch,
+    ids::{Epoch, LogId},
     limits::MAX_VALUE,
     message::{
         ErrorCode,

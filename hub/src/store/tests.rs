@@ -25,16 +25,11 @@ fn keeping() -> Keeping {
 }
 
 fn opening(boot: &str) -> Opening {
-    Opening {
-        now: UnixNanos(1000),
-        boot_id: Some(boot.to_owned()),
-        fresh: LogId(5 << 40),
-        spare: LogId(6 << 40),
-    }
+    Opening { boot_id: Some(boot.to_owned()), fresh: LogId(5 << 40) }
 }
 
 fn open(dir: &Path) -> Result<Store, StoreError> {
-    Store::open(dir, keeping(), &opening("boot")).map(|(store, _)| store)
+    Store::open(dir, keeping(), &opening("boot"))
 }
 
 fn commit(store: &mut Store, writes: impl Into<Vec<Write>>) {

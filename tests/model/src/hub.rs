@@ -7,8 +7,8 @@ use std::{
 };
 
 use secmon_hub::core::{
-    Boot, Core, Effect, Effects, Enrolling, Hole, Incoming, Introduction, Kept, Link, LogOrigin, LogRow,
-    Next, NodeRow, Now, Predecessor, Reading, Shelf, Start, TokenRow, Write,
+    Core, Effect, Effects, Enrolling, Hole, Incoming, Introduction, Kept, Link, LogRow, Next, NodeRow, Now,
+    Reading, Shelf, Start, TokenRow, Write,
 };
 use secmon_protocol::{
     ids::{Cursor, Epoch, LogId, NodeId, NodeName},
@@ -38,7 +38,6 @@ pub(crate) struct Disk {
     pub(crate) holes: Vec<Hole>,
     /// All that it ever held: what must arrive.
     pub(crate) all: BTreeMap<u64, Rc<LogRecord>>,
-    unclean: UnixNanos,
     /// The next start is the first since a power cut.
     lost_power: bool,
 }
@@ -61,7 +60,6 @@ impl Disk {
                 }
                 Write::Token(token) => drop(self.tokens.insert(token.secret, token)),
                 Write::ForgetToken(secret) => drop(self.tokens.remove(&secret)),
-                Write::Log { id, history } => (self.log.id, self.log.history) = (id, history),
             }
         }
         for record in records {
@@ -180,7 +178,6 @@ impl Hub {
             records: BTreeMap::new(),
             holes: vec![],
             all: BTreeMap::new(),
-            unclean: UnixNanos(0),
             lost_power: false,
         };
         Self { disk, earlier: vec![], copy: None, process: None, held, ring, fresh: 1_000, restored: false }
@@ -192,16 +189,13 @@ impl Hub {
 
     pub(crate) fn start(&mut self, mono: Duration) {
         self.fresh += 1;
-        let was = Predecessor { log: self.disk.log.id, until: self.disk.log.newest };
-        self.disk.log.history.insert(0, was);
-        self.disk.log.id = LogId(self.fresh);
+        self.disk.log.begin(LogId(self.fresh));
         if std::mem::take(&mut self.disk.lost_power) {
             let after = self.disk.log.newest;
             self.disk.log.newest += 1;
             self.disk.holes.push(Hole { after, to: after + 1, reason: "power".to_owned() });
         }
-        let boot = Boot { spare: LogId(self.fresh), origin: LogOrigin::Made, unclean: self.disk.unclean };
-        let mut core = Core::new(self.disk.kept(), boot, HEARTBEAT);
+        let mut core = Core::new(self.disk.kept(), HEARTBEAT);
         let mut out = vec![];
         core.flush(&mut out);
         let newest = core.newest();
@@ -238,7 +232,7 @@ impl Hub {
     }
 
     /// The machine loses power, and with it the last transactions.
-    pub(crate) fn lose_power(&mut self, back: usize, unix: UnixNanos) {
+    pub(crate) fn lose_power(&mut self, back: usize) {
         self.process = None;
         for _ in 0..back {
             if let Some(disk) = self.earlier.pop() {
@@ -246,7 +240,6 @@ impl Hub {
             }
         }
         self.earlier.clear();
-        self.disk.unclean = unix;
         self.disk.lost_power = true;
     }
 
@@ -377,7 +370,6 @@ impl Hub {
                     process.links.retain(|link| *link != wire);
                     done.closed.push(wire);
                 }
-                (Some(Effect::NewLog(log)), _) => process.log = log,
                 _ => {}
             }
         }
@@ -391,20 +383,15 @@ impl Hub {
     pub(crate) fn subscribe(&mut self, from: From) -> Result<Option<(Reading, Vec<Item>)>, Refusal> {
         let gone = self.disk.gone();
         let Some(process) = &mut self.process else { return Ok(None) };
-        let mut out = vec![];
         let start = match from {
-            From::Cursor(cursor) => process.core.start_after(cursor, gone, &mut out),
-            From::Oldest => Ok(Start::at(gone)),
-            From::Snapshot => Ok(Start::at(process.newest())),
+            From::Cursor(cursor) => process.core.start_after(cursor, gone)?,
+            From::Oldest => Start::at(gone),
+            From::Snapshot => Start::at(process.newest()),
         };
-        process.core.flush(&mut out);
         let snapshot = (from == From::Snapshot).then(|| {
             let details = process.core.details(|_, _| true).expect("a small state");
             details.into_iter().map(|detail| (detail.summary.id, detail)).collect()
         });
-        drop(self.perform(out, Fate::Well));
-        let Some(process) = &mut self.process else { return Ok(None) };
-        let start = start?;
         let cursor = |n| Cursor { log: process.log, n };
         let mut items = vec![Item::Subscribed(cursor(start.after))];
         items.extend(snapshot.map(Item::Snapshot));

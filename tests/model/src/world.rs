@@ -366,8 +366,7 @@ impl World {
                 self.note(format!("node {} loses power and {back} transactions", number + 1));
             }
             6 if self.faults.power => {
-                let unix = self.unix();
-                self.hub.lose_power(back, unix);
+                self.hub.lose_power(back);
                 self.hub_is_gone();
                 self.note(format!("the hub loses power and {back} transactions"));
             }

@@ -2,12 +2,10 @@
 
 use super::*;
 use crate::{
-    core::{LogOrigin, LogRow, Predecessor},
+    core::{LogRow, Predecessor},
     segment::tests::{packed, record},
     store::reader::Moment,
 };
-
-const BLOCK: u64 = 1 << 20;
 
 fn append_at(store: &mut Store, numbers: std::ops::RangeInclusive<u64>, size: usize, now: i64) -> Committed {
     let segments = packed(numbers.map(|n| record(n, size))).0;
@@ -22,7 +20,7 @@ fn newest(store: &Store) -> u64 {
     store.load().unwrap().log.newest
 }
 
-fn reopen(dir: &Path, boot: &str, durability: Durability) -> (Store, Boot) {
+fn reopen(dir: &Path, boot: &str, durability: Durability) -> Store {
     Store::open(dir, Keeping { durability, ..keeping() }, &opening(boot)).unwrap()
 }
 
@@ -32,20 +30,17 @@ async fn found(reader: &LogReader, after: u64) -> Vec<u64> {
 }
 
 #[test]
-fn a_log_is_made_once_and_kept() {
+fn each_start_gives_the_log_an_id_and_remembers_the_earlier_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, boot) = reopen(dir.path(), "boot", Durability::Process);
-    let log = LogRow { id: LogId(5 << 40), newest: 0, history: vec![] };
-    assert_eq!((store.load().unwrap().log, boot.origin), (log.clone(), LogOrigin::Made));
+    let at = |id| Opening { fresh: LogId(id), ..opening("boot") };
+    let mut store = Store::open(dir.path(), keeping(), &at(5 << 40)).unwrap();
+    assert_eq!(store.load().unwrap().log, LogRow { id: LogId(5 << 40), newest: 0, history: vec![] });
+    append(&mut store, 1..=3);
     drop(store);
-    let other = Opening { fresh: LogId(77), ..opening("boot") };
-    let (mut store, boot) = Store::open(dir.path(), keeping(), &other).unwrap();
-    assert_eq!((store.load().unwrap().log, boot.origin), (log, LogOrigin::Found));
-    let history = vec![Predecessor { log: LogId(5 << 40), until: 9 }];
-    commit(&mut store, [Write::Log { id: LogId(u64::MAX), history: history.clone() }]);
-    drop(store);
-    let kept = open(dir.path()).unwrap().load().unwrap().log;
-    assert_eq!(kept, LogRow { id: LogId(u64::MAX), newest: 0, history });
+    drop(Store::open(dir.path(), keeping(), &at(u64::MAX)).unwrap());
+    let log = Store::open(dir.path(), keeping(), &at(7)).unwrap().load().unwrap().log;
+    let history = [u64::MAX, 5 << 40].map(|id| Predecessor { log: LogId(id), until: 3 }).to_vec();
+    assert_eq!(log, LogRow { id: LogId(7), newest: 3, history });
 }
 
 #[test]
@@ -57,50 +52,50 @@ fn a_crash_of_the_hub_alone_loses_nothing_and_skips_nothing() {
 }
 
 #[test]
-fn after_a_machines_sudden_end_numbers_go_on_behind_all_that_may_have_been_given() {
+fn after_a_machines_sudden_end_a_hole_says_that_something_may_be_lost() {
     let dir = tempfile::tempdir().unwrap();
-    append(&mut reopen(dir.path(), "a", Durability::Process).0, 1..=3);
-    let (mut store, boot) = reopen(dir.path(), "b", Durability::Process);
+    append(&mut reopen(dir.path(), "a", Durability::Process), 1..=3);
+    let store = reopen(dir.path(), "b", Durability::Process);
     let hole = &store.holes().unwrap()[0];
-    assert_eq!((hole.after, hole.to, newest(&store), boot.unclean), (3, BLOCK, BLOCK, UnixNanos(1000)));
+    assert_eq!((hole.after, hole.to, newest(&store)), (3, 4, 4));
     assert!(hole.reason.contains("without notice"));
-    // A block that is used up is followed by another before any of it is used.
-    append(&mut store, BLOCK + 1..=BLOCK + 2);
+    let was = store.load().unwrap().log.history[0];
+    assert_eq!(was.until, 3, "who had more than that under the old id has had what is lost");
     drop(store);
-    let (store, _) = reopen(dir.path(), "c", Durability::Process);
-    assert_eq!((newest(&store), store.holes().unwrap().len()), (2 * BLOCK, 2));
+    let store = reopen(dir.path(), "c", Durability::Process);
+    assert_eq!((newest(&store), store.holes().unwrap().len()), (5, 2));
 }
 
 #[test]
 fn after_an_orderly_end_nothing_is_skipped_whatever_becomes_of_the_machine() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = reopen(dir.path(), "a", Durability::Process).0;
+    let mut store = reopen(dir.path(), "a", Durability::Process);
     append(&mut store, 1..=3);
     store.close().unwrap();
-    let (store, boot) = reopen(dir.path(), "b", Durability::Process);
-    assert_eq!((newest(&store), store.holes().unwrap(), boot.unclean), (3, vec![], UnixNanos(1000)));
+    let store = reopen(dir.path(), "b", Durability::Process);
+    assert_eq!((newest(&store), store.holes().unwrap()), (3, vec![]));
     drop(store);
-    assert_eq!(newest(&reopen(dir.path(), "c", Durability::Process).0), BLOCK + 3, "the mark counts once");
+    assert_eq!(newest(&reopen(dir.path(), "c", Durability::Process)), 4, "the mark counts once");
 }
 
 #[test]
 fn with_durability_power_nothing_is_skipped() {
     let dir = tempfile::tempdir().unwrap();
-    append(&mut reopen(dir.path(), "a", Durability::Power).0, 1..=3);
-    let (mut store, _) = reopen(dir.path(), "b", Durability::Process);
+    append(&mut reopen(dir.path(), "a", Durability::Power), 1..=3);
+    let mut store = reopen(dir.path(), "b", Durability::Process);
     assert_eq!(newest(&store), 3);
     append(&mut store, 4..=4);
     drop(store);
-    let (store, _) = reopen(dir.path(), "c", Durability::Power);
-    assert_eq!(newest(&store), BLOCK + 3, "what was kept with less durability may still be lost");
+    let store = reopen(dir.path(), "c", Durability::Power);
+    assert_eq!(newest(&store), 5, "what was kept with less durability may still be lost");
 }
 
 #[test]
 fn a_machine_that_does_not_name_its_boot_is_taken_for_another_one() {
     let dir = tempfile::tempdir().unwrap();
     let nameless = Opening { boot_id: None, ..opening("") };
-    append(&mut Store::open(dir.path(), keeping(), &nameless).unwrap().0, 1..=3);
-    assert_eq!(newest(&Store::open(dir.path(), keeping(), &nameless).unwrap().0), BLOCK);
+    append(&mut Store::open(dir.path(), keeping(), &nameless).unwrap(), 1..=3);
+    assert_eq!(newest(&Store::open(dir.path(), keeping(), &nameless).unwrap()), 4);
 }
 
 #[test]
@@ -149,14 +144,14 @@ fn a_full_disk_takes_nothing_with_it() {
 async fn the_oldest_go_when_there_is_too_much_and_the_newest_stays() {
     let dir = tempfile::tempdir().unwrap();
     let keeping = Keeping { size: 100 << 10, ..keeping() };
-    let (mut store, _) = Store::open(dir.path(), keeping.clone(), &opening("a")).unwrap();
+    let mut store = Store::open(dir.path(), keeping.clone(), &opening("a")).unwrap();
     let mut gone = 0;
     for n in 1..=100 {
         gone = append_at(&mut store, n..=n, 3 << 10, 1).gone;
     }
     assert!((60..75).contains(&gone), "{gone}");
     drop(store);
-    let (mut store, _) = Store::open(dir.path(), keeping, &opening("a")).unwrap();
+    let mut store = Store::open(dir.path(), keeping, &opening("a")).unwrap();
     assert_eq!(store.gone(), gone);
     assert_eq!(append_at(&mut store, 101..=101, 1 << 20, 1).gone, 100);
     let reader = LogReader::start(dir.path()).unwrap();
@@ -167,7 +162,7 @@ async fn the_oldest_go_when_there_is_too_much_and_the_newest_stays() {
 async fn what_is_too_old_goes_even_if_nothing_comes() {
     let dir = tempfile::tempdir().unwrap();
     let keeping = Keeping { age: Duration::from_nanos(50), ..keeping() };
-    let (mut store, _) = Store::open(dir.path(), keeping, &opening("a")).unwrap();
+    let mut store = Store::open(dir.path(), keeping, &opening("a")).unwrap();
     append_at(&mut store, 1..=2, 10, 100);
     append_at(&mut store, 3..=4, 10, 120);
     let mut age =
@@ -181,23 +176,23 @@ async fn what_is_too_old_goes_even_if_nothing_comes() {
 #[tokio::test]
 async fn a_reader_finds_what_stands_behind_a_place_up_to_the_next_hole() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = reopen(dir.path(), "a", Durability::Process);
+    let mut store = reopen(dir.path(), "a", Durability::Process);
     append(&mut store, 1..=3);
     append(&mut store, 4..=6);
     drop(store);
-    let (mut store, _) = reopen(dir.path(), "b", Durability::Process);
-    append(&mut store, BLOCK + 1..=BLOCK + 1);
+    let mut store = reopen(dir.path(), "b", Durability::Process);
+    append(&mut store, 8..=8);
     let reader = LogReader::start(dir.path()).unwrap();
     assert_eq!(found(&reader, 0).await, [1, 2, 3, 4, 5, 6]);
     assert_eq!(found(&reader, 1).await, [2, 3, 4, 5, 6]);
     assert_eq!(found(&reader, 3).await, [4, 5, 6]);
-    for within in [6, 7, BLOCK] {
-        assert_eq!(found(&reader, within).await, [BLOCK + 1]);
+    for within in [6, 7] {
+        assert_eq!(found(&reader, within).await, [8]);
     }
-    assert!(found(&reader, BLOCK + 1).await.is_empty());
+    assert!(found(&reader, 8).await.is_empty());
     // While it reads, the other connection writes.
-    append(&mut store, BLOCK + 2..=BLOCK + 2);
-    assert_eq!(found(&reader, BLOCK + 1).await, [BLOCK + 2]);
+    append(&mut store, 9..=9);
+    assert_eq!(found(&reader, 8).await, [9]);
 }
 
 #[tokio::test]
@@ -219,7 +214,7 @@ async fn a_read_is_bounded_and_goes_on_where_it_stopped() {
 async fn a_time_is_found_and_what_was_removed_since_is_known() {
     let dir = tempfile::tempdir().unwrap();
     let keeping = Keeping { age: Duration::from_nanos(100), ..keeping() };
-    let (mut store, _) = Store::open(dir.path(), keeping, &opening("a")).unwrap();
+    let mut store = Store::open(dir.path(), keeping, &opening("a")).unwrap();
     for (n, now) in [(1, 100), (2, 150), (3, 180), (4, 220)] {
         append_at(&mut store, n..=n, 10, now);
     }
