@@ -260,6 +260,29 @@ fn a_full_disk_sends_the_node_to_memory_and_what_it_held_goes_on_to_the_hub() {
     assert_eq!((told(&mut keeper, at(0)), keeper.core.epoch()), (expected, epoch));
 }
 
+/// What one transaction drops may reach from records that are on the disk to some that never were.
+#[test]
+fn a_loss_that_reaches_from_the_disk_into_memory_leaves_a_database_that_can_be_opened() {
+    let (_dir, path) = database();
+    let mut keeper = Keeper::open(&path, start(1, 6_000)).unwrap();
+    settle(&mut keeper, at(1));
+    (0..5).for_each(|n| happen(&mut keeper, &n.to_string(), at(1)));
+    fill(&mut keeper);
+    for n in 5..200 {
+        keeper.core.observe(auth(&format!("{n} {}", "x".repeat(300))), at(2));
+    }
+    keeper.commit(at(2));
+    assert!(!keeper.is_on_disk());
+    let before = told(&mut keeper, at(2));
+    assert!(before.len() > 2 && before[0].starts_with("lost "), "{before:?}");
+    keeper.tick(at(60));
+    assert!(keeper.is_on_disk());
+    assert_eq!(told(&mut keeper, at(60)), before);
+    drop(keeper);
+    assert_eq!(told(&mut Keeper::open(&path, start(2, 6_000)).unwrap(), at(0)), before);
+    assert!(!damaged(&path, 1).exists());
+}
+
 #[test]
 fn memory_is_bounded_while_the_disk_fails() {
     let (_dir, path) = database();
