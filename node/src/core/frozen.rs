@@ -76,9 +76,9 @@ impl NodeCore {
         match is_ours || loaded.newest == 0 {
             true => {
                 writes.push(Write::DropThrough(self.held.before_oldest()));
-                // One that stands for others has taken the place of the last of them.
+                // One that stands for others has taken the place of all of them, and some may be on the shelf.
                 for row in rows {
-                    if row.entry.place <= loaded.newest {
+                    if row.entry.place - row.entry.stands_for < loaded.newest {
                         writes.push(Write::DropThrough(row.entry.place));
                     }
                     writes.push(Write::Append(row));

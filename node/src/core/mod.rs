@@ -237,10 +237,19 @@ impl NodeCore {
         self.tell(now);
     }
 
-    /// Appends a snapshot because the hub asked for one.
+    /// Appends a snapshot because the hub asked for one; where nothing is told yet, it comes with the first view.
     pub fn resync(&mut self, now: Now) {
-        if self.telling {
-            self.snapshot(now);
+        match self.telling {
+            true => self.snapshot(now),
+            // The hub asks once for each connection.
+            false => self.owe(),
+        }
+    }
+
+    fn owe(&mut self) {
+        if !self.meta.owed {
+            self.meta.owed = true;
+            self.writes.push(Write::Meta(self.meta.clone()));
         }
     }
 
@@ -308,11 +317,7 @@ impl NodeCore {
         match self.telling {
             true => self.snapshot(now),
             // It comes with the first view.
-            false if !self.meta.owed => {
-                self.meta.owed = true;
-                self.writes.push(Write::Meta(self.meta.clone()));
-            }
-            false => {}
+            false => self.owe(),
         }
     }
 

@@ -244,6 +244,19 @@ fn after_a_restart_the_numbers_go_on_and_what_changed_meanwhile_is_a_diff() {
     assert_eq!((last.seq, last.envelope.types), (Seq(3), vec!["session.opened".to_owned()]));
 }
 
+/// The hub asks once for each connection, and what it asks of a node that has just started must not be forgotten.
+#[test]
+fn a_snapshot_that_is_asked_for_before_the_watchers_have_spoken_comes_with_their_first_word() {
+    let mut core = Scene::new(1 << 20);
+    core.settle();
+    core.restart(2, "a");
+    core.core.resync(NOW);
+    core.commit();
+    assert_eq!(core.kinds(), [RecordKind::SNAPSHOT], "of the last process");
+    core.settle();
+    assert_eq!(core.kinds(), [RecordKind::SNAPSHOT, RecordKind::SNAPSHOT]);
+}
+
 #[test]
 fn a_watcher_that_is_slow_after_a_restart_takes_nothing_away() {
     let mut scene = Scene::new(1 << 20);

@@ -11,7 +11,10 @@ use rand::Rng as _;
 use secmon_protocol::ids::{Epoch, Seq};
 
 use super::{Disk, Memory, Shelf, ShelfError, aside::set_aside};
-use crate::core::{Batch, Loaded, NodeCore, Now, Row, Start, Write};
+use crate::{
+    core::{Batch, Loaded, NodeCore, Now, Row, Start, Write},
+    watch::Observation,
+};
 
 /// Memory for what comes while the disk fails, in bytes; a small server has it to spare.
 const IN_MEMORY: usize = 8 << 20;
@@ -105,7 +108,7 @@ impl Keeper {
                 let core = NodeCore::start(loaded, start);
                 let mut keeper = Self { core, on: On::Disk(disk), path, capacity, room: false };
                 if let Some(reason) = lost {
-                    keeper.core.observe(crate::watch::Observation::Missed(reason), now);
+                    keeper.core.observe(Observation::Missed(reason), now);
                 }
                 keeper.commit(now);
                 Ok(keeper)
@@ -117,6 +120,14 @@ impl Keeper {
                 let mut fallback = Fallback::default();
                 fallback.wait(now);
                 let mut keeper = Self { core, on: On::Memory(Box::new(fallback)), path, capacity, room: false };
+                // Without the places that lie there, sources are read from now on.
+                keeper.core.observe(
+                    Observation::Missed(format!(
+                        "the node's database could not be opened at its start ({error}); what was logged while the \
+                         node was down may be missing"
+                    )),
+                    now,
+                );
                 keeper.say(&error);
                 keeper.commit(now);
                 Ok(keeper)

@@ -359,6 +359,29 @@ fn the_disk_is_tried_again_soon_and_then_less_and_less() {
     }
 }
 
+/// What one transaction drops may reach from records that are on the disk to some that never were.
+#[test]
+fn a_loss_that_reaches_from_the_disk_into_memory_leaves_a_database_that_can_be_opened() {
+    let (_dir, path) = database();
+    let mut keeper = Keeper::open(&path, start(1, 6_000)).unwrap();
+    settle(&mut keeper, at(1));
+    (0..5).for_each(|n| happen(&mut keeper, &n.to_string(), at(1)));
+    fill(&mut keeper);
+    for n in 5..200 {
+        keeper.core.observe(auth(&format!("{n} {}", "x".repeat(300))), at(2));
+    }
+    keeper.commit(at(2));
+    assert!(!keeper.is_on_disk());
+    let before = told(&mut keeper, at(2));
+    assert!(before.len() > 2 && before[0].starts_with("lost "), "{before:?}");
+    keeper.tick(at(60));
+    assert!(keeper.is_on_disk());
+    assert_eq!(told(&mut keeper, at(60)), before);
+    drop(keeper);
+    assert_eq!(told(&mut Keeper::open(&path, start(2, 6_000)).unwrap(), at(0)), before);
+    assert!(!damaged(&path, 1).exists());
+}
+
 #[test]
 fn memory_is_bounded_while_the_disk_fails() {
     let (_dir, path) = database();
@@ -394,16 +417,18 @@ fn a_disk_that_cannot_be_opened_at_the_start_is_made_up_for_and_what_it_holds_co
     assert!(!keeper.is_on_disk());
     settle(&mut keeper, at(1));
     happen(&mut keeper, "meanwhile", at(1));
-    assert_eq!(told(&mut keeper, at(1)), ["meanwhile"]);
+    // No place of a source was known, so that they are read from now on.
+    assert_eq!(told(&mut keeper, at(1)), ["lost 1", "meanwhile"]);
 
     fs::remove_dir(&path).unwrap();
     fs::rename(&hidden, &path).unwrap();
     keeper.tick(at(60));
     assert!(keeper.is_on_disk());
-    assert_eq!(told(&mut keeper, at(60)), ["before", "meanwhile"]);
+    assert_eq!(told(&mut keeper, at(60)), ["before", "lost 1", "meanwhile"]);
     assert!(![Epoch(1), Epoch(2)].contains(&keeper.core.epoch()), "other numbers, another epoch");
     drop(keeper);
-    assert_eq!(told(&mut Keeper::open(&path, start(3, 1 << 20)).unwrap(), at(0)), ["before", "meanwhile"]);
+    let mut keeper = Keeper::open(&path, start(3, 1 << 20)).unwrap();
+    assert_eq!(told(&mut keeper, at(0)), ["before", "lost 1", "meanwhile"]);
 }
 
 #[test]
