@@ -19,8 +19,10 @@ impl NodeCore {
 
     /// Begins the epoch of what is in memory once nothing else is held.
     pub(super) fn turn(&mut self, now: Now) {
+        // A loss in memory may stand for some that lie there as well; they do not come any more.
+        let frozen = self.held.frozen();
         if let Some(fresh) = self.next_epoch
-            && self.held.before_oldest() >= self.held.frozen()
+            && self.held.entries().next().is_none_or(|entry| entry.place > frozen)
         {
             self.begin(fresh, now);
         }
