@@ -111,7 +111,10 @@ impl Core {
                  started with an older copy of its store",
             ),
             // Its own store was lost, or is an older copy; what it held before this start the client may have had.
-            None => (self.log.started, "the hub does not know this place any more, and goes on from its last start"),
+            None => (
+                self.log.started,
+                "the hub does not know this place any more, and goes on from its last start",
+            ),
         };
         Ok(Start { after: after.max(gone), gap: Some((cursor, reason.to_owned())) })
     }

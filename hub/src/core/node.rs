@@ -211,8 +211,7 @@ impl Core {
         self.mark(id, Dirty::Whole);
         self.tell(now, id, &HubEvent::Connected { address: from.address, agent }, out);
         let welcome = out.len();
-        let resume =
-            self.place(now, id, link, (hello.epoch, hello.oldest, hello.newest), from.fresh, out);
+        let resume = self.place(now, id, link, (hello.epoch, hello.oldest, hello.newest), from.fresh, out);
         let message = HubToNode::Welcome(Welcome {
             node: id,
             name,

@@ -66,11 +66,7 @@ pub(super) struct Change {
 impl Log {
     /// Finds or makes the log, and says in the database that this boot of the machine is using it. The
     /// connection must have `synchronous = FULL`.
-    pub(super) fn open(
-        db: &mut Connection,
-        keeping: Keeping,
-        opening: &Opening,
-    ) -> Result<Self, Fault> {
+    pub(super) fn open(db: &mut Connection, keeping: Keeping, opening: &Opening) -> Result<Self, Fault> {
         let transaction = db.transaction()?;
         enter(&transaction, &keeping, opening)?;
         let (newest, held, gone_taken) =
@@ -100,12 +96,8 @@ impl Log {
         segments: &[Segment],
         now: UnixNanos,
     ) -> rusqlite::Result<Option<Change>> {
-        let mut change = Change {
-            newest: self.newest,
-            held: self.held,
-            oldest: self.oldest,
-            gone_taken: self.gone_taken,
-        };
+        let mut change =
+            Change { newest: self.newest, held: self.held, oldest: self.oldest, gone_taken: self.gone_taken };
         for segment in segments {
             let bytes = cost(segment.records.len());
             db.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
@@ -126,12 +118,11 @@ impl Log {
         } else if segments.is_empty() {
             return Ok(None);
         }
-        db.prepare_cached("UPDATE meta SET newest = ?1, held = ?2, gone_taken = ?3")?
-            .execute(params![
-                change.newest.cast_signed(),
-                change.held.cast_signed(),
-                change.gone_taken
-            ])?;
+        db.prepare_cached("UPDATE meta SET newest = ?1, held = ?2, gone_taken = ?3")?.execute(params![
+            change.newest.cast_signed(),
+            change.held.cast_signed(),
+            change.gone_taken
+        ])?;
         Ok(Some(change))
     }
 
@@ -178,12 +169,10 @@ fn enter(db: &Connection, keeping: &Keeping, opening: &Opening) -> Result<(), Fa
         })
         .optional()?;
     let Some((boot_id, clean, was_synced)) = found else {
-        db.execute("INSERT INTO meta VALUES (1, ?1, x'', 0, ?2, 0, ?3, 0, ?4)", params![
-            fresh,
-            opening.boot_id,
-            synced,
-            i64::MIN
-        ])?;
+        db.execute(
+            "INSERT INTO meta VALUES (1, ?1, x'', 0, ?2, 0, ?3, 0, ?4)",
+            params![fresh, opening.boot_id, synced, i64::MIN],
+        )?;
         return Ok(());
     };
     let mut row = load(db)?;
@@ -191,11 +180,14 @@ fn enter(db: &Connection, keeping: &Keeping, opening: &Opening) -> Result<(), Fa
     let same_boot = boot_id.is_some() && boot_id == opening.boot_id;
     if !(clean || same_boot || was_synced) {
         // The number stands for whatever the machine took with it.
-        db.execute("INSERT INTO holes VALUES (?1, ?2, ?3)", params![
-            row.newest.cast_signed(),
-            (row.newest + 1).cast_signed(),
-            "the hub's machine ended without notice, and the last moments before it may be lost"
-        ])?;
+        db.execute(
+            "INSERT INTO holes VALUES (?1, ?2, ?3)",
+            params![
+                row.newest.cast_signed(),
+                (row.newest + 1).cast_signed(),
+                "the hub's machine ended without notice, and the last moments before it may be lost"
+            ],
+        )?;
         row.newest += 1;
     }
     db.execute(

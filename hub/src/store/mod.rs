@@ -147,11 +147,7 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be opened, or was written by a later version.
-    pub(crate) fn open(
-        state_dir: &Path,
-        keeping: Keeping,
-        opening: &Opening,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn open(state_dir: &Path, keeping: Keeping, opening: &Opening) -> Result<Self, StoreError> {
         let path = state_dir.join(FILE);
         // SQLite gives the files beside it, the log and its index, the same mode.
         files::private(&path).map_err(|source| StoreError::File { path: path.clone(), source })?;

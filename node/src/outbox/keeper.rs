@@ -59,7 +59,6 @@ fn fresh() -> Epoch {
     Epoch(rand::random())
 }
 
-
 fn open(path: &Path) -> Result<(Disk, Loaded), ShelfError> {
     let mut disk = Disk::open(path)?;
     let loaded = disk.load()?;
@@ -116,7 +115,8 @@ impl Keeper {
                     NodeCore::start(Loaded::default(), Start { capacity: IN_MEMORY.min(capacity), ..start });
                 let mut fallback = Fallback::default();
                 fallback.wait(now);
-                let mut keeper = Self { core, on: On::Memory(Box::new(fallback)), path, capacity, room: false };
+                let mut keeper =
+                    Self { core, on: On::Memory(Box::new(fallback)), path, capacity, room: false };
                 keeper.say(&error);
                 keeper.commit(now);
                 Ok(keeper)
