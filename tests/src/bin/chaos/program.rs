@@ -14,7 +14,11 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use secmon_testkit::{process::Process, wait::within};
+use secmon_testkit::{
+    process::{Process, is_gone},
+    realm::innermost,
+    wait::within,
+};
 
 /// How long the kernel may take to end a process that was killed.
 const DEATH: Duration = Duration::from_secs(10);
@@ -123,17 +127,4 @@ pub(crate) fn undaunted(command: &Command) -> Command {
         };
     }
     wrapped
-}
-
-/// The process that the started one has become, behind nsenter(1) and setpriv(1).
-fn innermost(pid: u32) -> u32 {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().find_map(|child| child.parse().ok()).map_or(pid, innermost)
-}
-
-/// Whether a process has let go of all it had: it is no more, or nobody has asked yet how it ended.
-fn is_gone(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    // proc_pid_stat(5): the state stands behind the name, which is in parentheses.
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
