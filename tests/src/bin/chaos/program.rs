@@ -1,7 +1,7 @@
 //! A program in a realm, with its output in files: killed, stopped and started again as often as it takes.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
