@@ -67,7 +67,10 @@ pub(crate) fn end(result: Result<(), Failed>) -> ExitCode {
 pub(crate) fn logs(level: LevelFilter) {
     let filter =
         EnvFilter::builder().with_default_directive(level.into()).with_env_var("SECMON_LOG").from_env_lossy();
+    // A log that cannot be written, on a full disk perhaps, must not end what it tells of: said on standard error as
+    // well, that would be a panic.
     tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(crate::coloured(&std::io::stderr()))

@@ -157,6 +157,9 @@ pub enum NodeError {
     /// The system has no thread left.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    /// A bug: the thread that holds everything together has ended.
+    #[error("the core has ended, which is a bug; what is on disk is there for the next start")]
+    Core,
     /// Its papers do not fit each other.
     #[error(transparent)]
     Papers(#[from] tls::TlsError),
@@ -190,13 +193,19 @@ pub async fn run(config: NodeConfig, cancel: CancellationToken) -> Result<(), No
     let (seen, state) = mpsc::channel(OBSERVATIONS);
     let (read, auth) = mpsc::channel(OBSERVATIONS);
     let stop = CancellationToken::new();
-    let (core, owner) = core_on_a_thread(keeper, Observed { state, auth }, clock, &stop)?;
+    let (core, mut owner) = core_on_a_thread(keeper, Observed { state, auth }, clock, &stop)?;
     let tasks = TaskTracker::new();
     tasks.spawn(watch::sessions::watch(config.sessions, known.clone(), seen.clone(), cancel.clone()));
     tasks.spawn(watch::wireguard::watch(config.wireguard, seen, cancel.clone()));
     tasks.spawn(watch::auth::watch(config.auth, known, read, cancel.clone()));
-    tokio::join!(link::keep(&papers, &core, &mut commands), drain(&core, &cancel));
+    let work = async { tokio::join!(link::keep(&papers, &core, &mut commands), drain(&core, &cancel)) };
+    let ended = tokio::select! {
+        _ = work => Ok(()),
+        // A node that watches and tells nobody would look well; one that ends is started again.
+        _ = &mut owner => Err(NodeError::Core),
+    };
     commands.ended().await;
+    ended?;
     stop.cancel();
     tasks.close();
     tasks.wait().await;

@@ -205,6 +205,54 @@ fn a_node_that_was_stopped_while_its_log_was_rotated_twice_reads_all_of_it() {
 }
 
 #[test]
+fn a_node_that_is_killed_while_a_real_logrotate_rotates_its_log_reads_each_line_once() {
+    require!(Namespaces, Program("rsyslogd"), Program("logrotate"), Program("logger"));
+    let (lab, realm) = (Lab::new(), Realm::with_secmon("web1"));
+    let _rsyslogd = syslog::rsyslogd(&realm);
+    let mut stand = Stand::start(&lab, &realm, "file");
+    let written = |user: usize| {
+        eventually("rsyslogd to write", || {
+            realm.run("grep", &["-rqw", &format!("u{user}"), "/var/log"]).code().eq(&0).then_some(())
+        });
+    };
+    let mut user = 0;
+    for rotation in [Rotation::Rename, Rotation::CopyTruncate, Rotation::Rename, Rotation::CopyTruncate] {
+        // Killed as it reads; what it has not read is rotated away, and more is written.
+        stand.log(user..user + 3);
+        stand.node.process().kill();
+        stand.log(user + 3..user + 6);
+        written(user + 5);
+        syslog::rotate(&realm, rotation);
+        stand.log(user + 6..user + 9);
+        written(user + 8);
+        stand.node.start_again();
+        stand.shows(&format!("u{}", user + 8));
+        user += 9;
+    }
+    stand.check(0..user);
+    stand.no_gap();
+}
+
+#[test]
+fn a_node_that_is_killed_while_journald_rotates_reads_each_entry_once() {
+    require!(Namespaces, Program("systemd-journald"), Program("journalctl"), Program("logger"));
+    let (lab, realm) = (Lab::new(), Realm::with_secmon("web1"));
+    let _journald = syslog::persistent_journald(&realm);
+    let mut stand = Stand::start(&lab, &realm, "journald");
+    for user in [0, 9, 18] {
+        stand.log(user..user + 3);
+        stand.node.process().kill();
+        stand.log(user + 3..user + 6);
+        realm.check("journalctl", &["--rotate"]);
+        stand.log(user + 6..user + 9);
+        stand.node.start_again();
+        stand.shows(&format!("u{}", user + 8));
+    }
+    stand.check(0..27);
+    stand.no_gap();
+}
+
+#[test]
 fn with_auto_the_log_is_read_on_from_the_file_while_journald_is_away_and_nothing_is_lost_or_doubled() {
     require!(
         Namespaces,

@@ -11,6 +11,7 @@ use std::{
 use secmon_testkit::{
     json::{number, text},
     need::Need::Namespaces,
+    process::Process,
     product::{Hub, Lab, Node, NodeSetup, Place, Watch, arg},
     realm::{Realm, innermost},
     require, utmp,
@@ -153,6 +154,37 @@ fn a_full_disk_stops_nothing_and_is_said() {
     watch.find_user("auth.failed", "last");
     assert_eq!(users(&watch, "auth.failed").len(), sent + 1, "each of them, from disk and from memory");
     assert!(node.process().is_running());
+}
+
+/// The log of a node may go to a file on a full disk. A line of it that could not be written once ended the thread
+/// that wrote it, and the node looked well and told nothing.
+#[test]
+fn a_node_whose_log_cannot_be_written_goes_on() {
+    let lab = Lab::new();
+    let (log, _) = scene(&lab);
+    let hub = Hub::start(&lab, Place::Here);
+    let config =
+        format!("[auth]\nsource = \"file\"\nfiles = [{:?}]\n\n[wireguard]\nenabled = false\n", arg(&log));
+    let config = lab.write("full.toml", config);
+    let state = lab.path("full.state");
+    let node = Place::Here.secmon();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"]).arg(node.get_program()).args(node.get_args());
+    command.args([
+        "node",
+        "--join",
+        &hub.enroll("web1"),
+        "--state-dir",
+        arg(&state),
+        "--config",
+        arg(&config),
+    ]);
+    let node = Process::spawn("node web1", &mut command);
+    hub.wait_for_facet("web1", "auth_log", "ready");
+    let mut watch = hub.watch(&[]);
+    fail(&log, "alice");
+    watch.find_user("auth.failed", "alice");
+    assert!(node.is_running());
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod accounts;
 mod faults;
 mod logins;
+mod restarts;
 mod sessions;
 mod site;
 
@@ -41,5 +42,6 @@ on_every_host! {
     crate::faults::no_logind as a_logind_that_is_gone_for_good_is_said_where_nothing_else_knows_who_is_there;
     crate::faults::stalled as a_logind_that_stalls_when_it_is_asked_is_heard_when_it_goes_on;
     crate::faults::forged as signals_that_logind_did_not_send_open_and_close_nothing;
+    crate::restarts::killed as a_node_that_was_killed_tells_after_its_start_what_went_on_meanwhile_once;
     crate::faults::dbus as dbus_may_restart_while_a_session_lives_on;
 }

@@ -260,8 +260,11 @@ impl Process {
     /// When even that does not end it.
     #[track_caller]
     pub fn kill(&self) {
+        // nsenter(1) is gone at once; what runs inside holds its locks and ports a little longer.
+        let inside = crate::realm::innermost(self.pid());
         self.signal(Signal::SIGKILL);
         self.wait_until("its death", |output| output.status);
+        crate::wait::eventually("the death of what it ran", || is_gone(inside).then_some(()));
     }
 
     /// Asks it to end, as an init system does, and waits.
@@ -273,6 +276,14 @@ impl Process {
         self.signal(Signal::SIGTERM);
         self.wait()
     }
+}
+
+/// Whether a process has let go of all it had: it is no more, or nobody has asked yet how it ended.
+#[must_use]
+pub fn is_gone(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // proc_pid_stat(5): the state stands behind the name, which is in parentheses.
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 impl Drop for Process {

@@ -12,14 +12,10 @@ use std::{ops::Deref, process::Command};
 use crate::{binary, machine::Machine, process::Process};
 
 /// The process that a command of a realm became, by the one that the test started: nsenter(1) forks into a pid
-/// namespace.
-///
-/// # Panics
-/// When it has ended.
+/// namespace. One that has ended is all there is.
 #[must_use]
-#[track_caller]
 pub fn innermost(pid: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     children.split_whitespace().find_map(|child| child.parse().ok()).map_or(pid, innermost)
 }
 

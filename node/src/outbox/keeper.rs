@@ -62,7 +62,6 @@ fn fresh() -> Epoch {
     Epoch(rand::random())
 }
 
-
 fn open(path: &Path) -> Result<(Disk, Loaded), ShelfError> {
     let mut disk = Disk::open(path)?;
     let loaded = disk.load()?;

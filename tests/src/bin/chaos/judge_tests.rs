@@ -72,9 +72,7 @@ fn a_repeat_that_is_excused_is_counted_and_what_is_behind_it_goes_on() {
     let watch = judge.watch(&[true], true);
     judge.begin(watch, cursor(0));
     judge.excuse(0, 2..=2);
-    for seen in
-        [number(1, 1), number(2, 2), number(3, 3), number(4, 2), number(5, 1), number(6, 4)]
-    {
+    for seen in [number(1, 1), number(2, 2), number(3, 3), number(4, 2), number(5, 1), number(6, 4)] {
         judge.take(watch, 0, seen);
     }
     assert_eq!((judge.tally.repeats, judge.tally.excused), (2, 1));

@@ -45,6 +45,12 @@ struct Arguments {
     /// The only faults.
     #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "without")]
     only: Option<Vec<Fault>>,
+    /// How many times as much is written.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=20))]
+    pace: u64,
+    /// The size of the hub's log: with a small one, who is away or slow has gaps.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    log_size: String,
     /// Print what is done as it is done.
     #[arg(long)]
     verbose: bool,
@@ -65,6 +71,8 @@ fn main() -> anyhow::Result<ExitCode> {
         millis: arguments.seconds * 1_000,
         nodes: usize::from(arguments.nodes),
         faults: chosen.into_iter().filter(|fault| !arguments.without.contains(fault)).collect(),
+        pace: arguments.pace,
+        log_size: arguments.log_size,
         verbose: arguments.verbose,
     };
     let (temporary, folder) = match arguments.folder {

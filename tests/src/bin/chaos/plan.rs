@@ -23,8 +23,13 @@ pub(crate) enum Fault {
     WatchStops,
     /// The file system of the hub's state is full.
     HubDisk,
-    /// That of a node's.
+    /// That of a node's, which must not disturb it; every other node's disk takes nothing at all.
     NodeDisk,
+    /// SIGKILL to the hub, which is started again in what looks like another boot: after a power cut. What the system
+    /// had not written yet is there all the same, which it cannot know.
+    HubPower,
+    /// The same to a node.
+    NodePower,
     /// The auth log is rotated, by renaming it or by copying and truncating it.
     Rotations,
 }
@@ -34,7 +39,9 @@ impl Fault {
     /// noticed by that and some are not; longer than a few seconds only makes a run longer.
     fn lasts(self) -> Range<u64> {
         match self {
-            Self::HubKills | Self::NodeKills | Self::WatchKills => 50..2_500,
+            Self::HubKills | Self::NodeKills | Self::WatchKills | Self::HubPower | Self::NodePower => {
+                50..2_500
+            }
             Self::LinkCuts => 300..7_000,
             Self::HubStops | Self::NodeStops => 500..6_000,
             Self::WatchStops => 1_000..10_000,
@@ -46,6 +53,7 @@ impl Fault {
     /// How often it is done, beside the others.
     fn weight(self) -> u32 {
         match self {
+            Self::HubPower | Self::NodePower => 1,
             Self::HubKills | Self::HubStops | Self::HubDisk => 2,
             Self::NodeKills | Self::LinkCuts | Self::WatchKills => 4,
             Self::NodeStops | Self::WatchStops | Self::NodeDisk => 3,
@@ -130,10 +138,13 @@ pub(crate) fn plan(seed: u64, millis: u64, cast: Cast, faults: &[Fault]) -> Vec<
         });
         let Some(fault) = fault else { break };
         let part = match fault {
-            Fault::HubKills | Fault::HubStops | Fault::HubDisk => Part::Hub,
-            Fault::NodeKills | Fault::LinkCuts | Fault::NodeStops | Fault::NodeDisk | Fault::Rotations => {
-                Part::Node(chance.random_range(0..cast.nodes))
-            }
+            Fault::HubKills | Fault::HubStops | Fault::HubDisk | Fault::HubPower => Part::Hub,
+            Fault::NodeKills
+            | Fault::LinkCuts
+            | Fault::NodeStops
+            | Fault::NodeDisk
+            | Fault::NodePower
+            | Fault::Rotations => Part::Node(chance.random_range(0..cast.nodes)),
             Fault::WatchKills => Part::Watch(chance.random_range(0..cast.watches)),
             Fault::WatchStops => Part::Watch(chance.random_range(0..cast.processes)),
         };

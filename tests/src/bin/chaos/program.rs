@@ -1,7 +1,7 @@
 //! A program in a realm, with its output in files: killed, stopped and started again as often as it takes.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
@@ -14,7 +14,11 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use secmon_testkit::wait::within;
+use secmon_testkit::{
+    process::{Process, is_gone},
+    realm::innermost,
+    wait::within,
+};
 
 /// How long the kernel may take to end a process that was killed.
 const DEATH: Duration = Duration::from_secs(10);
@@ -44,8 +48,8 @@ impl Program {
             Stdout::Log => command.stdout(file.try_clone()?),
             Stdout::Pipe => command.stdout(Stdio::piped()),
         };
-        let child = command.stdin(Stdio::null()).stderr(file).process_group(0).spawn();
-        let child = child.with_context(|| format!("cannot start {command:?}"))?;
+        command.stdin(Stdio::null()).stderr(file).process_group(0);
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         Ok(Self { child, log: log.to_owned(), began })
     }
 
@@ -79,6 +83,16 @@ impl Program {
         let _ = within(DEATH, || is_gone(inside).then_some(()));
     }
 
+    /// Limits the size of the files that it writes, prlimit(1).
+    pub(crate) fn limit_files(&self, limit: &str) {
+        let pid = innermost(self.child.id()).to_string();
+        // It may have ended by itself this moment, which is seen elsewhere.
+        let _ = Process::run(
+            "prlimit",
+            Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}")]),
+        );
+    }
+
     /// What it has logged since it was started.
     pub(crate) fn log(&self) -> String {
         let read = || -> io::Result<String> {
@@ -99,15 +113,18 @@ impl Drop for Program {
     }
 }
 
-/// The process that the started one has become, behind nsenter(1) and setpriv(1).
-fn innermost(pid: u32) -> u32 {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().find_map(|child| child.parse().ok()).map_or(pid, innermost)
-}
-
-/// Whether a process has let go of all it had: it is no more, or nobody has asked yet how it ended.
-fn is_gone(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    // proc_pid_stat(5): the state stands behind the name, which is in parentheses.
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+/// The same command, to which a write beyond a limit is an error like another, and not the end (SIGXFSZ of signal(7)).
+pub(crate) fn undaunted(command: &Command) -> Command {
+    let mut wrapped = Command::new("sh");
+    wrapped
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped
 }

@@ -32,6 +32,10 @@ pub(crate) struct Setup {
     pub(crate) millis: u64,
     pub(crate) nodes: usize,
     pub(crate) faults: Vec<Fault>,
+    /// How many times as much is written.
+    pub(crate) pace: u64,
+    /// The hub's `log.size`.
+    pub(crate) log_size: String,
     pub(crate) verbose: bool,
 }
 
@@ -41,9 +45,13 @@ const RESTART: Duration = Duration::from_millis(300);
 const TICK: Duration = Duration::from_millis(20);
 /// Subscribers that are processes: two, and one that reads slowly.
 const PROCESSES: usize = 3;
-/// Disks for state in MiB: the hub's holds its log of some hours, a node's its outbox. Every other node has one on
-/// which it keeps no room in advance, so that it goes on in memory when that is full.
-const DISKS: Disks = Disks { hub: 96, nodes: [48, 16] };
+/// Disks for state in MiB: the hub's holds its log of some hours, a node's its outbox and some room in advance.
+const DISKS: Disks = Disks { hub: 96, node: 48 };
+
+/// What a node sent is without an acknowledgement for so long at most, in milliseconds: while its link is cut, or it
+/// or the hub stopped, and until they have found each other again. After a power cut it sends that again under other
+/// numbers, because its own may have been used.
+const UNDERWAY: u64 = 20_000;
 
 /// Plays it in `folder`; whether every promise was kept.
 ///
@@ -52,7 +60,7 @@ const DISKS: Disks = Disks { hub: 96, nodes: [48, 16] };
 pub(crate) fn run(setup: &Setup, folder: &Path) -> anyhow::Result<bool> {
     let timeline = Arc::new(Timeline::new(setup.verbose));
     let judge = Arc::new(Mutex::new(Judge::default()));
-    let stage = Stage::build(folder, setup.nodes, DISKS, &timeline)?;
+    let stage = Stage::build(folder, setup.nodes, DISKS, &setup.log_size, &timeline)?;
     let writers = (0..setup.nodes).map(|at| stage.writer(at, &timeline)).collect::<Result<Vec<_>, _>>()?;
     let resumes = stage.help_of_watch().contains("--since");
     let all = vec![true; setup.nodes];
@@ -70,7 +78,7 @@ pub(crate) fn run(setup: &Setup, folder: &Path) -> anyhow::Result<bool> {
         timeline,
         judge,
         down: BTreeMap::new(),
-        full: BTreeMap::new(),
+        broken: BTreeMap::new(),
         done: BTreeMap::new(),
         fell: BTreeMap::new(),
     };
@@ -86,6 +94,11 @@ pub(crate) fn run(setup: &Setup, folder: &Path) -> anyhow::Result<bool> {
     Ok(kept)
 }
 
+/// Whether a node's disk is broken, where another's is full.
+fn breaks(at: usize) -> bool {
+    at % 2 == 1
+}
+
 /// Everybody, and what is being done to them.
 pub(crate) struct Play {
     // Dropped in this order: subscribers before what they watch.
@@ -97,9 +110,9 @@ pub(crate) struct Play {
     pub(crate) judge: Arc<Mutex<Judge>>,
     /// Who does not run, and when to start it; never where a fault will say so.
     down: BTreeMap<Part, Option<Instant>>,
-    /// Nodes without room in advance whose disk is full, or was; and the last of their lines that anybody had seen
-    /// when it became so.
-    full: BTreeMap<usize, (bool, u64)>,
+    /// Nodes whose disk takes nothing, or did: the last of their lines that anybody had seen when that began, and how
+    /// often they had gone back to their disk.
+    broken: BTreeMap<usize, (u64, usize)>,
     /// What was done, and how often.
     pub(crate) done: BTreeMap<String, u64>,
     /// Who ended by itself, and how.
@@ -137,7 +150,7 @@ impl Play {
         let cast = Cast { nodes: setup.nodes, watches, processes: self.watches.len() };
         let steps = plan::plan(setup.seed, setup.millis, cast, &setup.faults);
         for (at, writer) in self.writers.iter_mut().enumerate() {
-            writer.begin(plan::chance(setup.seed, "writer", at));
+            writer.begin(plan::chance(setup.seed, "writer", at), setup.pace);
         }
         let begin = self.timeline.now();
         // Beginnings and ends, in order; at the same moment an end comes first.
@@ -169,12 +182,20 @@ impl Play {
         let lasts = step.to - step.from;
         self.timeline.note(format!("{fault} of {part} for {lasts} ms{}", if coin { " (coin)" } else { "" }));
         match (fault, part) {
-            (Fault::HubKills | Fault::NodeKills | Fault::WatchKills, part) => {
+            (
+                Fault::HubKills | Fault::NodeKills | Fault::WatchKills | Fault::HubPower | Fault::NodePower,
+                part,
+            ) => {
                 if let Part::Node(at) = part {
-                    self.excuse(at);
+                    self.excuse(at, fault);
                 }
                 self.kill(part);
                 self.down.insert(part, None);
+                match (fault, part) {
+                    (Fault::NodePower, Part::Node(at)) => self.stage.nodes[at].boot()?,
+                    (Fault::HubPower, _) => self.stage.hub.boot()?,
+                    _ => {}
+                }
             }
             (Fault::LinkCuts, Part::Node(at)) => self.stage.cut(at, coin),
             (Fault::HubStops | Fault::NodeStops | Fault::WatchStops, part) => {
@@ -182,7 +203,7 @@ impl Play {
             }
             (Fault::HubDisk, _) => self.stage.hub.fill()?,
             (Fault::NodeDisk, Part::Node(at)) => {
-                self.fill(at)?;
+                self.spoil(at)?;
             }
             (Fault::Rotations, Part::Node(at)) => {
                 self.writers[at].rotate(if coin { Rotation::CopyTruncate } else { Rotation::Rename })?;
@@ -198,7 +219,10 @@ impl Play {
             self.timeline.note(format!("{fault} of {part} over"));
         }
         match (fault, part) {
-            (Fault::HubKills | Fault::NodeKills | Fault::WatchKills, part) => {
+            (
+                Fault::HubKills | Fault::NodeKills | Fault::WatchKills | Fault::HubPower | Fault::NodePower,
+                part,
+            ) => {
                 self.down.remove(&part);
                 self.start(part)?;
             }
@@ -208,36 +232,46 @@ impl Play {
             }
             (Fault::HubDisk, _) => self.stage.hub.free()?,
             (Fault::NodeDisk, Part::Node(at)) => {
-                self.stage.nodes[at].free()?;
-                if let Some((is_full, _)) = self.full.get_mut(&at) {
-                    *is_full = false;
-                }
+                let node = &mut self.stage.nodes[at];
+                if breaks(at) { node.mend() } else { node.free()? }
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Fills a node's disk.
-    fn fill(&mut self, at: usize) -> anyhow::Result<()> {
-        if !DISKS.has_room(at) {
-            let mut since = lock(&self.judge).newest(at);
-            if let Some((_, before)) = self.full.get(&at).filter(|_| self.stage.nodes[at].is_in_memory()) {
-                since = *before;
-            }
-            self.full.insert(at, (true, since));
+    /// A node's disk is full, which must disturb nobody, or takes nothing at all.
+    fn spoil(&mut self, at: usize) -> anyhow::Result<()> {
+        let node = &mut self.stage.nodes[at];
+        if !breaks(at) {
+            return node.fill();
         }
-        self.stage.nodes[at].fill()
+        let now = (lock(&self.judge).newest(at), node.returns_to_disk());
+        // One that has not gone back since the last time knows what it did before that.
+        let entry = self.broken.entry(at).or_insert(now);
+        if entry.1 != now.1 {
+            *entry = now;
+        }
+        node.spoil();
+        Ok(())
     }
 
     /// A node is killed: if it is without its disk, it will know what it did before, and nothing since. All else it
     /// may not do again.
-    fn excuse(&mut self, at: usize) {
-        let Some((is_full, since)) = self.full.get(&at).copied() else { return };
-        if is_full || self.stage.nodes[at].is_in_memory() {
-            let numbers = since + 1..=self.writers[at].last();
-            self.timeline.note(format!("n{at} is in memory: {numbers:?} may come again"));
-            lock(&self.judge).excuse(at, numbers);
+    fn excuse(&mut self, at: usize, fault: Fault) {
+        let last = self.writers[at].last();
+        let excuse = |from: u64, why: &str| {
+            self.timeline.note(format!("n{at} {why}: {from} to {last} may come again"));
+            lock(&self.judge).excuse(at, from..=last);
+        };
+        if let Some((since, returns)) = self.broken.remove(&at)
+            && returns == self.stage.nodes[at].returns_to_disk()
+        {
+            excuse(since + 1, "is in memory");
+        }
+        if fault == Fault::NodePower {
+            let since = self.timeline.now().saturating_sub(UNDERWAY);
+            excuse(self.writers[at].first_since(since), "will number anew what it holds");
         }
     }
 

@@ -18,7 +18,7 @@ use secmon_testkit::{
 use serde_json::Value;
 
 use crate::{
-    program::{Program, Stdout},
+    program::{Program, Stdout, undaunted},
     timeline::Timeline,
     writer::Writer,
 };
@@ -29,6 +29,9 @@ const HUB: &str = "10.77.255.1";
 const STATE: &str = "/run/state";
 /// The auth log of a node.
 const AUTH_LOG: &str = "/var/log/auth.log";
+
+/// The kernel's id of the boot, random(4), and the file that we put in its place.
+const BOOT_ID: (&str, &str) = ("/proc/sys/kernel/random/boot_id", "/run/boot");
 
 /// A realm that a program of ours is started in, again and again.
 pub(crate) struct Seat {
@@ -46,15 +49,26 @@ impl Seat {
         let realm = Realm::with_secmon(name);
         realm.check("mkdir", &["-m", "755", STATE]);
         realm.check("mount", &["-t", "tmpfs", "-o", &format!("mode=755,size={mib}m"), "tmpfs", STATE]);
+        realm.check("touch", &[BOOT_ID.1]);
+        realm.check("mount", &["--bind", BOOT_ID.1, BOOT_ID.0]);
         let log = folder.join(format!("{name}.log"));
-        Self { name: name.to_owned(), realm, arguments, log, program: None, starts: 0 }
+        let seat = Self { name: name.to_owned(), realm, arguments, log, program: None, starts: 0 };
+        seat.boot().expect("the realm's /run is ours");
+        seat
+    }
+
+    /// Begins another boot, as far as anybody inside can tell.
+    pub(crate) fn boot(&self) -> anyhow::Result<()> {
+        let id: u128 = rand::random();
+        Ok(fs::write(self.realm.path(BOOT_ID.1), format!("{id:032x}\n"))?)
     }
 
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         ensure!(self.program.is_none(), "{} runs already", self.name);
         self.starts += 1;
         let mut command = Place::In(&self.realm).secmon();
-        self.program = Some(Program::start(command.args(&self.arguments), &self.log, &Stdout::Log)?);
+        let mut command = undaunted(command.args(&self.arguments));
+        self.program = Some(Program::start(&mut command, &self.log, &Stdout::Log)?);
         Ok(())
     }
 
@@ -101,10 +115,23 @@ impl Seat {
         fs::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
     }
 
-    /// Whether it has said, since it was started, that it goes on in memory, and not yet that it is back on its disk.
-    pub(crate) fn is_in_memory(&self) -> bool {
-        let log = self.program.as_ref().map(Program::log).unwrap_or_default();
-        log.rfind("going on in memory") > log.rfind("database is written again")
+    /// Its disk takes nothing from now on: whatever it writes to a file fails, its log included.
+    pub(crate) fn spoil(&mut self) {
+        if let Some(program) = &self.program {
+            program.limit_files("0:unlimited");
+        }
+    }
+
+    /// Its disk is well again.
+    pub(crate) fn mend(&mut self) {
+        if let Some(program) = &self.program {
+            program.limit_files("unlimited");
+        }
+    }
+
+    /// How often it said that it writes to its disk again.
+    pub(crate) fn returns_to_disk(&self) -> usize {
+        self.log().matches("database is written again").count()
     }
 
     /// Copies its state to a folder that stays.
@@ -129,19 +156,7 @@ pub(crate) struct Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Disks {
     pub(crate) hub: u32,
-    /// Those of nodes, in turn.
-    pub(crate) nodes: [u32; 2],
-}
-
-impl Disks {
-    fn node(self, at: usize) -> u32 {
-        self.nodes[at % self.nodes.len()]
-    }
-
-    /// Whether a node keeps room on its disk in advance: where it has 24 MiB to spare.
-    pub(crate) fn has_room(self, at: usize) -> bool {
-        self.node(at) > 24
-    }
+    pub(crate) node: u32,
 }
 
 impl Stage {
@@ -150,11 +165,12 @@ impl Stage {
         folder: &Path,
         nodes: usize,
         disks: Disks,
+        log_size: &str,
         timeline: &Timeline,
     ) -> anyhow::Result<Self> {
         let socket = folder.join("hub.sock");
         let config = folder.join("hub.toml");
-        fs::write(&config, "[hub]\nheartbeat_secs = 1\n")?;
+        fs::write(&config, format!("[hub]\nheartbeat_secs = 1\n\n[log]\nsize = \"{log_size}\"\n"))?;
         let port = format!("{HUB}:7373");
         let arguments = ["hub", "--state-dir", STATE, "--socket", arg(&socket), "--config", arg(&config)];
         let listen = ["--listen", "0.0.0.0:7373", "--advertise", &port];
@@ -165,7 +181,7 @@ impl Stage {
         let mut stage = Self { hub, nodes: Vec::new(), socket };
         stage.wait("the hub to answer", || stage.list().is_some())?;
         for at in 0..nodes {
-            let node = stage.join(folder, at, disks.node(at))?;
+            let node = stage.join(folder, at, disks.node)?;
             stage.nodes.push(node);
             timeline.note(format!("n{at} joined"));
         }

@@ -23,6 +23,8 @@ pub(crate) fn tell(setup: &Setup, play: &Play, resumes: bool) -> bool {
     };
     println!("done: {}", count(&play.done));
     println!("ended by themselves: {}", count(&play.fell));
+    let returns: usize = play.stage.nodes.iter().map(Seat::returns_to_disk).sum();
+    println!("nodes that went on in memory were back on their disk {returns} times");
     let tally = judge.tally;
     println!(
         "{written} lines written; {} seen by {} subscribers, {} in {} gaps, {} again at another cursor",
@@ -34,7 +36,7 @@ pub(crate) fn tell(setup: &Setup, play: &Play, resumes: bool) -> bool {
     );
     if tally.excused > 0 {
         println!(
-            "{} of those may: a node that had no room on its disk went on in memory, and was killed meanwhile",
+            "{} of those may: a node without its disk went on in memory and was killed, or had a power cut",
             tally.excused
         );
     }

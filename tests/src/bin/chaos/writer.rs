@@ -57,12 +57,12 @@ impl Writer {
         Ok(Self { shared, thread: None })
     }
 
-    /// Writes from now on, in bursts as `chance` has it.
-    pub(crate) fn begin(&mut self, mut chance: StdRng) {
+    /// Writes from now on, in bursts as `chance` has it, `pace` times as large.
+    pub(crate) fn begin(&mut self, mut chance: StdRng, pace: u64) {
         let shared = Arc::clone(&self.shared);
         self.thread = Some(thread::spawn(move || {
             while !shared.stop.load(Ordering::Relaxed) {
-                shared.write(chance.random_range(BURST))?;
+                shared.write(chance.random_range(BURST) * pace)?;
                 thread::park_timeout(Duration::from_millis(chance.random_range(PAUSE)));
             }
             Ok(())
@@ -91,6 +91,11 @@ impl Writer {
     pub(crate) fn written(&self, number: u64) -> Option<u64> {
         let at = usize::try_from(number.checked_sub(1)?).ok()?;
         self.shared.lock().1.get(at).copied()
+    }
+
+    /// The first number that was written at this time or later, or the next one.
+    pub(crate) fn first_since(&self, millis: u64) -> u64 {
+        self.shared.lock().1.partition_point(|at| *at < millis) as u64 + 1
     }
 
     /// Rotates the log.
