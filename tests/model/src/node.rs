@@ -40,7 +40,10 @@ impl Disk {
                     self.newest = self.newest.max(row.entry.place);
                     assert!(self.rows.insert(row.entry.place, row).is_none(), "a place that is taken");
                 }
-                Write::DropThrough(place) => self.rows = self.rows.split_off(&(place + 1)),
+                Write::DropThrough(place) => {
+                    self.newest = self.newest.max(place);
+                    self.rows = self.rows.split_off(&(place + 1));
+                }
                 Write::Source { source, at } if at.is_empty() => drop(self.places.remove(&source)),
                 Write::Source { source, at } => drop(self.places.insert(source, at)),
                 Write::State(ops) => self.state.apply(&ops).expect("operations that fit"),
@@ -57,6 +60,12 @@ impl Disk {
             assert!(follows, "record {} does not follow {before:?}", entry.place);
             before = Some(entry.place);
         }
+        let oldest = self.rows.values().next().map(|row| row.entry);
+        let before_oldest = oldest.map_or(self.newest, |entry| entry.place - entry.stands_for);
+        assert!(
+            self.meta.as_ref().is_none_or(|meta| meta.base <= before_oldest),
+            "a record would be number 0"
+        );
         Loaded {
             meta: self.meta.clone(),
             entries: self.rows.values().map(|row| row.entry).collect(),
