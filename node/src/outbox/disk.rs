@@ -52,6 +52,8 @@ const STEPS: &[&str] = &["
     ) WITHOUT ROWID;
 "];
 
+/// No node comes as far; a greater place is damage, and would leave no room to count on.
+const LAST_PLACE: u64 = 1 << 60;
 /// The greatest place that was dropped; with it the numbers go on when no record is left.
 const DROPPED_THROUGH: &str = "dropped_through";
 /// See [`Write::Dropped`].
@@ -228,6 +230,11 @@ impl Shelf for Disk {
             places.insert(row.get::<_, String>(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?));
         }
         let (meta, dropped, state) = (self.meta()?, self.count(DROPPED)?, self.state()?);
+        // A base behind what is held would give records the number 0, which the hub refuses again and again.
+        let before_oldest = entries.first().map_or(newest, |entry| entry.place - entry.stands_for);
+        if newest > LAST_PLACE || meta.as_ref().is_some_and(|meta| meta.base > before_oldest) {
+            return Err(ShelfError::Damaged("its numbers cannot be".to_owned()));
+        }
         Ok(Loaded { meta, entries, newest, dropped, places, state })
     }
 

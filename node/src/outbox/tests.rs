@@ -210,6 +210,24 @@ fn garbage_in_the_place_of_the_database_is_set_aside_and_told() {
 }
 
 #[test]
+fn numbers_that_cannot_be_are_damage() {
+    for change in
+        ["UPDATE numbering SET base = 1000", "UPDATE records SET place = -1", "UPDATE counts SET value = -1"]
+    {
+        let (_dir, path) = database();
+        let mut keeper = Keeper::open(&path, start(1, 1 << 20)).unwrap();
+        happen(&mut keeper, "a", at(1));
+        keeper.core.ack(Epoch(1), Seq(1));
+        happen(&mut keeper, "b", at(1));
+        drop(keeper);
+        rusqlite::Connection::open(&path).unwrap().execute(change, []).unwrap();
+        let mut keeper = Keeper::open(&path, start(2, 1 << 20)).unwrap();
+        happen(&mut keeper, "c", at(1));
+        assert!(damaged(&path, 1).exists(), "{change}");
+    }
+}
+
+#[test]
 fn a_database_of_a_newer_secmon_is_refused_and_left_alone() {
     let (_dir, path) = database();
     drop(Keeper::open(&path, start(1, 1 << 20)).unwrap());

@@ -29,6 +29,10 @@ pub struct Faults {
     pub refusals: bool,
     /// Nodes' outboxes and the hub's log are so small that records are dropped.
     pub tight: bool,
+    /// A node's disk may refuse for a while, and the node goes on in memory.
+    pub disk: bool,
+    /// Nodes have a limit on events.
+    pub rate: bool,
 }
 
 /// A promise that was not kept.

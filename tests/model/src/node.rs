@@ -40,7 +40,10 @@ impl Disk {
                     self.newest = self.newest.max(row.entry.place);
                     assert!(self.rows.insert(row.entry.place, row).is_none(), "a place that is taken");
                 }
-                Write::DropThrough(place) => self.rows = self.rows.split_off(&(place + 1)),
+                Write::DropThrough(place) => {
+                    self.newest = self.newest.max(place);
+                    self.rows = self.rows.split_off(&(place + 1));
+                }
                 Write::Source { source, at } if at.is_empty() => drop(self.places.remove(&source)),
                 Write::Source { source, at } => drop(self.places.insert(source, at)),
                 Write::State(ops) => self.state.apply(&ops).expect("operations that fit"),
@@ -51,6 +54,18 @@ impl Disk {
     }
 
     fn load(&self) -> Loaded {
+        let mut before = None;
+        for entry in self.rows.values().map(|row| row.entry) {
+            let follows = before.is_none_or(|before| before == entry.place - entry.stands_for);
+            assert!(follows, "record {} does not follow {before:?}", entry.place);
+            before = Some(entry.place);
+        }
+        let oldest = self.rows.values().next().map(|row| row.entry);
+        let before_oldest = oldest.map_or(self.newest, |entry| entry.place - entry.stands_for);
+        assert!(
+            self.meta.as_ref().is_none_or(|meta| meta.base <= before_oldest),
+            "a record would be number 0"
+        );
         Loaded {
             meta: self.meta.clone(),
             entries: self.rows.values().map(|row| row.entry).collect(),
@@ -77,6 +92,8 @@ struct Talk {
 #[derive(Debug)]
 struct Process {
     core: NodeCore,
+    /// What the disk did not take, since it refused.
+    memory: Option<BTreeMap<u64, Row>>,
     /// Lines of the log that were read.
     read: u64,
     session: Option<Talk>,
@@ -96,8 +113,11 @@ pub(crate) struct Node {
     earlier: Vec<Disk>,
     process: Option<Process>,
     capacity: usize,
+    limits: Limits,
     boot: u64,
-    /// How often the machine lost power, after which lines may be read again.
+    /// Whether the disk takes nothing at present.
+    pub(crate) refuses: bool,
+    /// How often the machine lost power or its disk refused, after which lines may come again.
     pub(crate) cuts: u32,
 }
 
@@ -105,7 +125,7 @@ pub(crate) struct Node {
 const EARLIER: usize = 3;
 
 impl Node {
-    pub(crate) fn new(number: u8, capacity: usize) -> Self {
+    pub(crate) fn new(number: u8, capacity: usize, limits: Limits) -> Self {
         Self {
             id: NodeId([number; 16]),
             papers: [number; 32],
@@ -115,7 +135,9 @@ impl Node {
             earlier: vec![],
             process: None,
             capacity,
+            limits,
             boot: 0,
+            refuses: false,
             cuts: 0,
         }
     }
@@ -134,7 +156,7 @@ impl Node {
             fresh,
             boot: Some(self.boot.to_string()),
             capacity: self.capacity,
-            limits: Limits { events_per_second: 0, events_burst: None },
+            limits: self.limits.clone(),
             now,
         };
         let mut core = NodeCore::start(self.disk.load(), start);
@@ -146,7 +168,7 @@ impl Node {
         core.observe(Observation::WgPeers(Facet::NotMonitored), now);
         let source = AuthLogSource { source: "log".to_owned() };
         core.observe(Observation::AuthLog(Facet::Ready([("log".to_owned(), source)].into())), now);
-        self.process = Some(Process { core, read, session: None });
+        self.process = Some(Process { core, memory: None, read, session: None });
     }
 
     /// The process is gone, and what was not committed with it.
@@ -195,17 +217,47 @@ impl Node {
         process.core.observe(Observation::Sessions(facet), now);
     }
 
-    /// Writes what there is to write. A disk that refuses takes nothing, and the process ends.
-    pub(crate) fn commit(&mut self) {
-        let Some(process) = &mut self.process else { return };
-        if process.core.is_dirty() {
-            let writes = process.core.take_writes();
-            self.earlier.push(self.disk.clone());
-            if self.earlier.len() > EARLIER {
-                self.earlier.remove(0);
+    /// Writes what there is to write. Where the disk refuses, it goes on in memory, in the epoch `fresh`.
+    pub(crate) fn commit(&mut self, fresh: Epoch, now: Now) {
+        let Some(Process { core, memory, .. }) = &mut self.process else { return };
+        if !core.is_dirty() {
+            return;
+        }
+        let writes = core.take_writes();
+        match memory {
+            None if self.refuses => {
+                let memory = memory.insert(BTreeMap::new());
+                remember(memory, writes);
+                self.cuts += 1;
+                core.freeze(fresh, self.capacity, now);
+                remember(memory, core.take_writes());
             }
+            None => {
+                self.earlier.push(self.disk.clone());
+                if self.earlier.len() > EARLIER {
+                    self.earlier.remove(0);
+                }
+                self.disk.apply(writes);
+            }
+            Some(memory) => remember(memory, writes),
+        }
+        core.committed();
+    }
+
+    /// Says what is due, and goes back to the disk where that takes something again.
+    pub(crate) fn tick(&mut self, fresh: Epoch, now: Now) {
+        if let Some(process) = &mut self.process {
+            process.core.tick(now);
+        }
+        self.commit(fresh, now);
+        let Some(Process { core, memory, .. }) = &mut self.process else { return };
+        if !self.refuses
+            && let Some(memory) = memory.take()
+        {
+            let rows = memory.into_values().collect();
+            let writes = core.thaw(&self.disk.load(), rows, fresh, self.capacity, now);
             self.disk.apply(writes);
-            process.core.committed();
+            core.committed();
         }
     }
 
@@ -269,9 +321,15 @@ impl Node {
     /// The next batch, if there is one.
     pub(crate) fn send(&mut self, target: usize) -> Option<NodeToHub> {
         let process = self.process.as_mut()?;
+        // A connection is for the numbering that it was opened with.
+        process.session.take_if(|session| session.epoch != process.core.epoch());
         let session = process.session.as_mut()?;
         let wanted = process.core.wanted(session.sent?, target);
-        let rows: Vec<Row> = wanted.iter().map(|place| self.disk.rows[place].clone()).collect();
+        // What is in memory stands before what the disk has at the same place.
+        let row =
+            |place| process.memory.as_ref().and_then(|rows| rows.get(place)).or(self.disk.rows.get(place));
+        let rows: Vec<Row> =
+            wanted.iter().map(|place| row(place).expect("a row that is held").clone()).collect();
         let batch = process.core.pack(&rows)?;
         session.sent = Some(batch.last);
         Some(NodeToHub::Records(batch.list))
@@ -280,13 +338,27 @@ impl Node {
     /// Whether there is nothing left to do for it.
     pub(crate) fn is_done(&self) -> bool {
         self.process.as_ref().is_some_and(|process| {
-            process.read == self.written && !process.core.is_urgent() && process.core.held() == 0
+            process.read == self.written
+                && !process.core.is_urgent()
+                && process.core.deadline().is_none()
+                && process.core.held() == 0
         })
     }
 
     /// The sessions as the hub should have them.
     pub(crate) fn facet(&self) -> Facet<String, Session> {
         Facet::Ready(self.sessions.iter().map(|(key, tty)| (key.to_string(), session(*tty))).collect())
+    }
+}
+
+/// Memory keeps records only.
+fn remember(memory: &mut BTreeMap<u64, Row>, writes: Vec<Write>) {
+    for write in writes {
+        match write {
+            Write::Append(row) => drop(memory.insert(row.entry.place, row)),
+            Write::DropThrough(place) => *memory = memory.split_off(&(place + 1)),
+            _ => {}
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use secmon_node::core::Limits;
 use secmon_protocol::{ids::Epoch, time::UnixNanos};
 
 pub use crate::verdict::Tally;
@@ -50,12 +51,17 @@ impl World {
             restore: rng.random_bool(0.15),
             refusals: rng.random_bool(0.3),
             tight: rng.random_bool(0.3),
+            disk: rng.random_bool(0.2),
+            rate: rng.random_bool(0.2),
         };
+        let (events_per_second, events_burst) = if faults.rate { (4, Some(6)) } else { (0, None) };
+        let limits = Limits { events_per_second, events_burst };
         let (capacity, held, ring) = match faults.tight {
             true => (rng.random_range(600..4_000), rng.random_range(3..60), rng.random_range(1..20)),
             false => (1 << 20, 1 << 20, rng.random_range(1..200)),
         };
-        let nodes = (1..=rng.random_range(1..=3)).map(|number| Node::new(number, capacity)).collect();
+        let nodes =
+            (1..=rng.random_range(1..=3)).map(|number| Node::new(number, capacity, limits.clone())).collect();
         let kinds = [From::Oldest, From::Oldest, From::Snapshot];
         let subscribers =
             (0..rng.random_range(1..=3)).map(|_| Subscriber::new(kinds[rng.random_range(0..3)])).collect();
@@ -176,8 +182,12 @@ impl World {
                 node.look(now);
                 "looks"
             }
+            6 => {
+                node.tick(fresh, now);
+                "looks what is due"
+            }
             _ => {
-                node.commit();
+                node.commit(fresh, now);
                 "commits"
             }
         };
@@ -355,6 +365,12 @@ impl World {
                 self.nodes[number].crash();
                 self.note(format!("node {} is killed", number + 1));
             }
+            4 if self.faults.disk => {
+                let node = &mut self.nodes[number];
+                node.refuses = !node.refuses;
+                let says = if node.refuses { "refuses" } else { "is well again" };
+                self.note(format!("the disk of node {} {says}", number + 1));
+            }
             3..5 => {
                 self.hub.crash();
                 self.hub_is_gone();
@@ -417,7 +433,8 @@ impl World {
                 }
                 node.read(1_000, now);
                 node.look(now);
-                node.commit();
+                node.refuses = false;
+                node.tick(fresh, now);
                 if self.nodes[number].wire().is_none() {
                     self.connect(number);
                 }
