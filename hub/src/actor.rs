@@ -314,11 +314,11 @@ impl Actor {
         }
         self.core.flush(&mut effects);
         self.sort(&mut effects, &mut writes, &mut outward);
-        let (segments, entries) = self.packer.finish();
-        match self.write(Batch { writes, segments, now: now.unix }).await {
+        let segments = self.packer.finish();
+        match self.write(Batch { writes, segments: segments.clone(), now: now.unix }).await {
             Ok(()) => {
-                let grown = !entries.is_empty();
-                self.ring.push(entries);
+                let grown = !segments.is_empty();
+                self.ring.push(segments);
                 outward.into_iter().for_each(|effect| self.perform(effect));
                 if grown {
                     self.ring.announce();

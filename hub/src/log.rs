@@ -8,13 +8,11 @@ use crate::{
     LogSection,
     core::{Hole, Missing, Next, Reading, Start},
     ring::Ring,
-    segment::Entry,
+    segment::Run,
     store::{LogReader, StoreError},
 };
 
-/// Records taken from the ring at once …
-const READ: usize = 256;
-/// … and their bytes: what a slow subscriber keeps in memory beside the ring.
+/// Bytes of records taken from the ring at once: one write to a client, or two.
 const READ_BYTES: usize = 128 << 10;
 
 /// The log, for those who read it.
@@ -32,13 +30,13 @@ pub(crate) struct Portion {
     /// What is missing before the records.
     pub(crate) missing: Vec<Missing>,
     /// The records.
-    pub(crate) entries: Vec<Arc<Entry>>,
+    pub(crate) runs: Vec<Run>,
 }
 
 impl Portion {
     /// Whether there was nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.entries.is_empty()
+        self.missing.is_empty() && self.runs.is_empty()
     }
 }
 
@@ -57,19 +55,18 @@ impl Log {
             let mut portion = Portion::default();
             match reading.next(ring) {
                 Next::Wait => return Ok(portion),
-                Next::Ring => match self.ring.read(reading.at(), READ, READ_BYTES) {
-                    Some(entries) => portion.entries = entries,
+                Next::Ring => match self.ring.read(reading.at(), READ_BYTES) {
+                    Some(runs) => portion.runs = runs,
                     // It has moved on since it was looked at.
                     None => continue,
                 },
                 Next::Store => {
-                    let found = self.reader.after(reading.at()).await?;
-                    let first = found.entries.first().map(|entry| entry.cursor.n);
+                    portion.runs = self.reader.after(reading.at()).await?;
+                    let first = portion.runs.first().map(Run::first);
                     portion.missing = reading.handle_found(ring, first, &self.holes);
-                    portion.entries = found.entries;
                 }
             }
-            portion.entries.retain(|entry| reading.handle_record(entry.cursor.n));
+            portion.runs.retain(|run| reading.handle_records(run.first(), run.last()));
             return Ok(portion);
         }
     }

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 
 use crate::{
     core::Shelf,
-    segment::{ENTRY_COST, Entry},
+    segment::{Run, Segment},
 };
 
-/// Memory for the records of the ring, in bytes.
-pub(crate) const RING_BYTES: usize = 16 << 20;
+/// Memory for the newest part of the log, in bytes: enough that subscribers that hang for a moment in a flood of some
+/// 100,000 records a second need nothing of the disk.
+pub(crate) const RING_BYTES: usize = 32 << 20;
 
 /// The ring.
 #[derive(Debug)]
@@ -30,14 +31,15 @@ pub(crate) struct Ring {
 #[derive(Debug)]
 struct Inner {
     log: LogId,
-    entries: VecDeque<Arc<Entry>>,
+    segments: VecDeque<Arc<Segment>>,
     bytes: usize,
     newest: u64,
 }
 
 impl Inner {
     fn shelf(&self) -> Shelf {
-        Shelf { gone: self.newest - self.entries.len() as u64, newest: self.newest }
+        let gone = self.segments.front().map_or(self.newest, |oldest| oldest.first.n - 1);
+        Shelf { gone, newest: self.newest }
     }
 }
 
@@ -45,7 +47,7 @@ impl Ring {
     /// An empty ring behind the newest place of a log, of which `limit` bytes will be held.
     pub(crate) fn new(newest: Cursor, limit: usize) -> Self {
         let Cursor { log, n: newest } = newest;
-        let inner = Mutex::new(Inner { log, entries: VecDeque::new(), bytes: 0, newest });
+        let inner = Mutex::new(Inner { log, segments: VecDeque::new(), bytes: 0, newest });
         Self { limit, inner, newest: watch::Sender::new(newest) }
     }
 
@@ -75,18 +77,18 @@ impl Ring {
         self.newest.subscribe()
     }
 
-    /// Appends records; the place of each must be the one after that of the one before.
-    pub(crate) fn push(&self, entries: impl IntoIterator<Item = Arc<Entry>>) {
+    /// Appends segments; each must begin behind the end of the one before.
+    pub(crate) fn push(&self, segments: impl IntoIterator<Item = Arc<Segment>>) {
         let mut inner = self.inner();
-        for entry in entries {
-            inner.newest = entry.cursor.n;
-            inner.bytes += cost(&entry);
-            inner.entries.push_back(entry);
+        for segment in segments {
+            inner.newest = segment.last();
+            inner.bytes += segment.cost();
+            inner.segments.push_back(segment);
         }
-        // The newest record stays whatever its size.
-        while inner.bytes > self.limit && inner.entries.len() > 1 {
-            if let Some(old) = inner.entries.pop_front() {
-                inner.bytes -= cost(&old);
+        // The newest records stay whatever their size.
+        while inner.bytes > self.limit && inner.segments.len() > 1 {
+            if let Some(old) = inner.segments.pop_front() {
+                inner.bytes -= old.cost();
             }
         }
     }
@@ -96,19 +98,22 @@ impl Ring {
         self.newest.send_replace(self.newest().n);
     }
 
-    /// Records after a place: at most `most`, and no more once they have `bytes` bytes. None where the ring no
-    /// longer holds the first of them.
-    pub(crate) fn read(&self, after: u64, most: usize, bytes: usize) -> Option<Vec<Arc<Entry>>> {
+    /// Records after a place: one at least where there is one, and no more once they have `bytes` bytes. None where
+    /// the ring no longer holds the first of them.
+    pub(crate) fn read(&self, after: u64, bytes: usize) -> Option<Vec<Run>> {
         let inner = self.inner();
-        let skip = usize::try_from(after.checked_sub(inner.shelf().gone)?).unwrap_or(usize::MAX);
-        let mut sum = 0;
-        let room = |entry: &&Arc<Entry>| {
-            let fits = sum < bytes;
-            sum += entry.record.len();
-            fits
-        };
-        let (start, len) = (skip.min(inner.entries.len()), inner.entries.len());
-        Some(inner.entries.range(start..len).take(most).take_while(room).cloned().collect())
+        if after < inner.shelf().gone {
+            return None;
+        }
+        let (mut runs, mut sum) = (vec![], 0);
+        let begin = inner.segments.partition_point(|segment| segment.last() <= after);
+        for segment in inner.segments.range(begin..) {
+            let Some(mut run) = segment.behind(after).filter(|_| sum < bytes) else { break };
+            run.cut(bytes - sum);
+            sum += run.bytes();
+            runs.push(run);
+        }
+        Some(runs)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -117,30 +122,27 @@ impl Ring {
     }
 }
 
-fn cost(entry: &Entry) -> usize {
-    entry.record.len() + ENTRY_COST
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment::tests::{packed, record};
+    use crate::segment::tests::{numbers, packed, record};
 
     #[test]
     fn a_reader_gets_everything_in_order_or_is_told_that_it_is_behind() {
-        let ring = Ring::new(Cursor { log: LogId(7), n: 5 }, 4000);
+        let ring = Ring::new(Cursor { log: LogId(7), n: 5 }, 9000);
         assert_eq!(ring.shelf(), Shelf { gone: 5, newest: 5 });
-        ring.push(packed((6..=25).map(|n| record(n, 100))).1);
+        for commit in 1..=10 {
+            ring.push(packed((commit * 4 + 2..commit * 4 + 6).map(|n| record(n, 100))));
+        }
         let Shelf { gone, newest } = ring.shelf();
-        assert!(gone > 5 && newest == 25);
-        assert!(ring.read(gone - 1, 100, 4000).is_none());
-        let numbers = |after, most, bytes| -> Vec<u64> {
-            ring.read(after, most, bytes).unwrap().iter().map(|entry| entry.cursor.n).collect()
-        };
-        assert_eq!(numbers(gone, 100, 4000), (gone + 1..=25).collect::<Vec<_>>());
-        assert_eq!(numbers(23, 9, 1), [24]);
-        assert!(numbers(25, 9, 9).is_empty() && numbers(99, 9, 9).is_empty());
-        ring.push(packed([record(26, 9000)]).1);
-        assert_eq!((ring.shelf().gone, numbers(25, 9, 9)), (25, vec![26]));
+        assert!(gone > 5 && newest == 45);
+        assert!(ring.read(gone - 1, 4000).is_none());
+        let read = |after, bytes| numbers(&ring.read(after, bytes).unwrap());
+        assert_eq!(read(gone, 1 << 20), (gone + 1..=45).collect::<Vec<_>>());
+        assert_eq!(read(gone + 1, 1 << 20), (gone + 2..=45).collect::<Vec<_>>());
+        assert_eq!((read(43, 1), read(41, 600)), (vec![44], vec![42, 43, 44, 45]));
+        assert!(read(45, 9).is_empty() && read(99, 9).is_empty());
+        ring.push(packed([record(46, 9000)]));
+        assert_eq!((ring.shelf().gone, read(45, 9)), (45, vec![46]));
     }
 }

@@ -91,6 +91,12 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
     bincode::serde::encode_to_vec(value, config::standard()).map(Bytes::from).unwrap_or_default()
 }
 
+/// Appends the bytes of a value.
+pub fn append<T: Serialize>(out: &mut BytesMut, value: &T) {
+    // A buffer in memory takes all that is written; see `encode` for what else could fail.
+    let _ = bincode::serde::encode_into_std_write(value, &mut out.writer(), config::standard());
+}
+
 /// A value from exactly these bytes: a frame, a message put together from fragments, or what stood in
 /// one. What may be claimed within them follows their own length, so that only who sent more than a frame
 /// can make a reader set more than a frame's memory aside.
@@ -102,6 +108,23 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         len if len <= MAX_FRAME => decode_with(bytes, for_frames()),
         len if len <= MAX_MESSAGE => decode_with(bytes, for_messages()),
         size => Err(CodecError::TooLarge { what: type_name::<T>(), size, limit: MAX_MESSAGE }),
+    }
+}
+
+/// As [`decode`], of a value that keeps parts of the bytes instead of copies of them.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
+    let what = type_name::<T>();
+    if bytes.len() > MAX_MESSAGE {
+        return Err(CodecError::TooLarge { what, size: bytes.len(), limit: MAX_MESSAGE });
+    }
+    let (value, used) = bincode::serde::borrow_decode_from_slice(bytes, for_messages())
+        .map_err(|source| CodecError::Malformed { what, source: Box::new(source) })?;
+    match bytes.len() - used {
+        0 => Ok(value),
+        extra => Err(CodecError::Trailing { what, extra }),
     }
 }
 
@@ -141,8 +164,7 @@ pub fn push_item(list: &mut BytesMut, item: &[u8]) {
 pub fn push_value<T: Serialize>(list: &mut BytesMut, value: &T) -> Range<usize> {
     let start = list.len() + 4;
     list.put_u32(0);
-    // A buffer in memory takes all that is written; see `encode` for what else could fail.
-    let _ = bincode::serde::encode_into_std_write(value, &mut (&mut *list).writer(), config::standard());
+    append(list, value);
     let len = u32::try_from(list.len() - start).unwrap_or(u32::MAX);
     list[start - 4..start].copy_from_slice(&len.to_be_bytes());
     start..list.len()

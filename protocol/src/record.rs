@@ -192,3 +192,27 @@ pub struct LogRecord {
     /// What it is.
     pub envelope: Envelope,
 }
+
+/// What a hub reads of a [`LogRecord`] that it wrote itself, without a copy of anything.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LogHead<'a> {
+    /// Its place in the hub's log.
+    pub cursor: Cursor,
+    /// The node that it is from or about.
+    pub node: NodeId,
+    /// That node's name at the time.
+    pub name: &'a str,
+    /// Who made it.
+    pub origin: Origin,
+    /// What the body is.
+    pub kind: RecordKind,
+    /// The version of the body's form.
+    pub version: u16,
+    /// When what it reports happened.
+    pub time: UnixNanos,
+    /// The types of its events.
+    #[serde(borrow, deserialize_with = "crate::bounded::list::<_, _, MAX_TYPES>")]
+    pub types: Vec<&'a str>,
+    /// The body.
+    pub body: &'a [u8],
+}

@@ -126,13 +126,14 @@ impl<R, M> Reader<R, M> {
     }
 }
 
-/// Puts a frame made of `parts` behind what is to be written.
-pub(super) fn put_frame(out: &mut BytesMut, parts: &[&[u8]]) {
-    let len: usize = parts.iter().map(|part| part.len()).sum();
-    out.reserve(len + 4);
+/// Puts a frame behind what is to be written, with what `fill` puts there.
+pub(super) fn put_frame(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
+    let start = out.len();
+    out.put_u32(0);
+    fill(out);
     // Every frame of ours is at most MAX_FRAME long.
-    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
-    parts.iter().for_each(|part| out.put_slice(part));
+    let len = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
 }
 
 /// Puts a message behind what is to be written.
@@ -140,7 +141,7 @@ pub(super) fn put_frame(out: &mut BytesMut, parts: &[&[u8]]) {
 /// # Errors
 /// A message that is too large for this conversation.
 pub(super) fn put_message<M: Message>(out: &mut BytesMut, message: &M) -> Result<(), CodecError> {
-    codec::encode_frames(message)?.iter().for_each(|frame| put_frame(out, &[frame]));
+    codec::encode_frames(message)?.iter().for_each(|frame| put_frame(out, |out| out.put_slice(frame)));
     Ok(())
 }
 
@@ -209,7 +210,7 @@ mod tests {
             for frame in codec::encode_frames(&sent).unwrap() {
                 sleep(PATIENCE - Duration::from_secs(1)).await;
                 let mut out = BytesMut::new();
-                put_frame(&mut out, &[&frame]);
+                put_frame(&mut out, |out| out.put_slice(&frame));
                 far.write_all(&out).await.unwrap();
             }
             far

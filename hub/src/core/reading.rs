@@ -76,9 +76,15 @@ impl Reading {
     /// A record comes. Whether it is the next; one that came before is not to be delivered.
     #[must_use]
     pub fn handle_record(&mut self, n: u64) -> bool {
-        let next = n == self.at + 1;
+        self.handle_records(n, n)
+    }
+
+    /// As [`Reading::handle_record`], for records with consecutive numbers, all or none of them.
+    #[must_use]
+    pub fn handle_records(&mut self, first: u64, last: u64) -> bool {
+        let next = first == self.at + 1;
         if next {
-            self.at = n;
+            self.at = last;
         }
         next
     }

@@ -3,7 +3,7 @@
 //! Each start gives the log another id, which is on the disk before it is used: a machine that ends without notice
 //! may take the last commits with it, and their numbers are then given again, under the new id.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use secmon_protocol::{codec, ids::LogId, time::UnixNanos};
@@ -93,23 +93,23 @@ impl Log {
     pub(super) fn write(
         &self,
         db: &Connection,
-        segments: &[Segment],
+        segments: &[Arc<Segment>],
         now: UnixNanos,
     ) -> rusqlite::Result<Option<Change>> {
         let mut change =
             Change { newest: self.newest, held: self.held, oldest: self.oldest, gone_taken: self.gone_taken };
         for segment in segments {
-            let bytes = cost(segment.records.len());
+            let bytes = cost(segment.list.len());
             db.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-                segment.first.cast_signed(),
-                segment.last.cast_signed(),
+                segment.first.n.cast_signed(),
+                segment.last().cast_signed(),
                 now.0,
                 bytes.cast_signed(),
-                segment.records.as_ref()
+                segment.list.as_ref()
             ])?;
-            change.newest = segment.last;
+            change.newest = segment.last();
             change.held += bytes;
-            change.oldest = change.oldest.or(Some((segment.first, now.0)));
+            change.oldest = change.oldest.or(Some((segment.first.n, now.0)));
         }
         let too_old = UnixNanos(now.0.saturating_sub(nanos(self.keeping.age)));
         let aged = change.oldest.is_some_and(|(_, taken)| taken < too_old.0);

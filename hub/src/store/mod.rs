@@ -9,7 +9,10 @@ mod rows;
 mod schema;
 mod thread;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rusqlite::{Connection, ErrorCode};
 
@@ -121,7 +124,7 @@ pub(crate) struct Batch {
     /// Changes of the state.
     pub(crate) writes: Vec<Write>,
     /// New records of the log.
-    pub(crate) segments: Vec<Segment>,
+    pub(crate) segments: Vec<Arc<Segment>>,
     /// The hub's clock: when they were taken.
     pub(crate) now: UnixNanos,
 }

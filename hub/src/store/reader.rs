@@ -16,7 +16,7 @@ use secmon_protocol::{ids::LogId, time::UnixNanos};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{FILE, Fault, StoreError, log::number, schema};
-use crate::segment::{ENTRY_COST, Entry, unpack};
+use crate::segment::{Run, Segment, unpack};
 
 /// Reads that wait. Whoever finds the queue full waits in turn; a subscriber has one read at a time.
 const QUEUE: usize = 64;
@@ -25,13 +25,6 @@ const READ: usize = 256 << 10;
 
 /// Bytes of the rows that were read last and are kept: subscribers that fell behind together read the same.
 const KEPT: usize = 8 << 20;
-
-/// What stands behind a place.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    /// Consecutive records behind the place, the first of them perhaps not the next; none where there is none.
-    pub(crate) entries: Vec<Arc<Entry>>,
-}
 
 /// Where a time lies in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +38,7 @@ pub(crate) struct Moment {
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
-    After(u64, Answer<Found>),
+    After(u64, Answer<Vec<Run>>),
     Since(UnixNanos, Answer<Moment>),
 }
 
@@ -76,11 +69,11 @@ impl LogReader {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// A few records behind a place.
+    /// A few consecutive records behind a place, the first of them perhaps not the next; none where there is none.
     ///
     /// # Errors
     /// The database refuses, or its thread has ended.
-    pub(crate) async fn after(&self, place: u64) -> Result<Found, StoreError> {
+    pub(crate) async fn after(&self, place: u64) -> Result<Vec<Run>, StoreError> {
         self.ask(|answer| Job::After(place, answer)).await
     }
 
@@ -115,20 +108,13 @@ struct Reader {
     kept: Kept,
 }
 
-/// A row, read.
-struct Row {
-    last: u64,
-    bytes: usize,
-    entries: Vec<Arc<Entry>>,
-}
-
 /// The rows that were read last, under one id of the log.
 #[derive(Default)]
 struct Kept {
     log: Option<LogId>,
     cost: usize,
     /// By the number of their first record.
-    rows: BTreeMap<u64, Row>,
+    rows: BTreeMap<u64, Arc<Segment>>,
     /// As they were read.
     order: VecDeque<u64>,
 }
@@ -142,25 +128,25 @@ impl Kept {
     }
 
     /// What stands behind a place, where the row that has the next record is here.
-    fn find(&self, after: u64) -> Option<Found> {
+    fn find(&self, after: u64) -> Option<Vec<Run>> {
         let (begin, row) = self.rows.range(..=after + 1).next_back()?;
-        if row.last <= after {
+        if row.last() <= after {
             return None;
         }
-        let (mut found, mut bytes, mut expected) = (Found::default(), 0, *begin);
+        let (mut found, mut bytes, mut expected) = (vec![], 0, *begin);
         for (first, row) in self.rows.range(begin..) {
             if bytes >= READ || *first != expected {
                 break;
             }
-            bytes += row.bytes;
-            expected = row.last + 1;
-            found.add(row, after);
+            bytes += row.list.len();
+            expected = row.last() + 1;
+            found.extend(row.behind(after));
         }
         Some(found)
     }
 
-    fn push(&mut self, first: u64, row: Row) {
-        let cost = row.cost();
+    fn push(&mut self, row: Arc<Segment>) {
+        let (first, cost) = (row.first.n, row.cost());
         if self.rows.insert(first, row).is_some() {
             return;
         }
@@ -170,18 +156,6 @@ impl Kept {
             let Some(row) = self.order.pop_front().and_then(|first| self.rows.remove(&first)) else { break };
             self.cost -= row.cost();
         }
-    }
-}
-
-impl Row {
-    fn cost(&self) -> usize {
-        self.bytes + self.entries.len() * ENTRY_COST
-    }
-}
-
-impl Found {
-    fn add(&mut self, row: &Row, after: u64) {
-        self.entries.extend(row.entries.iter().filter(|entry| entry.cursor.n > after).cloned());
     }
 }
 
@@ -204,7 +178,7 @@ impl Reader {
     }
 }
 
-fn read(db: &Connection, kept: &mut Kept, after: u64) -> Result<Found, Fault> {
+fn read(db: &Connection, kept: &mut Kept, after: u64) -> Result<Vec<Run>, Fault> {
     // All that is read here is of one moment, and the log's id with it.
     let db = db.unchecked_transaction()?;
     let log: i64 = db.prepare_cached("SELECT id FROM meta")?.query_row([], |row| row.get(0))?;
@@ -222,7 +196,7 @@ fn read(db: &Connection, kept: &mut Kept, after: u64) -> Result<Found, Fault> {
     let mut select =
         db.prepare_cached("SELECT first, last, records FROM log WHERE first >= ?1 ORDER BY first")?;
     let mut rows = select.query([begin.unwrap_or(next)])?;
-    let (mut found, mut bytes, mut expected) = (Found::default(), 0, None);
+    let (mut found, mut bytes, mut expected) = (vec![], 0, None);
     while let Some(row) = rows.next()? {
         let (first, last) = (number(row.get(0)?), number(row.get(1)?));
         if last <= after {
@@ -232,10 +206,13 @@ fn read(db: &Connection, kept: &mut Kept, after: u64) -> Result<Found, Fault> {
             break;
         }
         let records: Vec<u8> = row.get(2)?;
-        bytes += records.len();
-        let row = Row { last, bytes: records.len(), entries: unpack(&records.into(), 0, log)? };
-        found.add(&row, after);
-        kept.push(first, row);
+        let row = unpack(records.into(), log)?.filter(|row| (row.first.n, row.last()) == (first, last));
+        let Some(row) = row.map(Arc::new) else {
+            return Err(Fault::Senseless(format!("the records {first} to {last} of its log are not there")));
+        };
+        bytes += row.list.len();
+        found.extend(row.behind(after));
+        kept.push(row);
         expected = Some(last + 1);
     }
     Ok(found)

@@ -107,7 +107,7 @@ pub enum HubToClient {
     },
     /// The client may not; the connection ends. Frozen for ever.
     Reject(Refusal),
-    /// One record for a subscription: a [`crate::record::LogRecord`], encoded; see [`event_header`].
+    /// One record for a subscription: a [`crate::record::LogRecord`], encoded; see [`EventHeader`].
     Event {
         /// The subscription.
         request: RequestId,
@@ -213,17 +213,28 @@ impl fmt::Debug for TokenText {
     }
 }
 
-/// The frame of [`HubToClient::Event`] around a record that was encoded once for everybody: a short
-/// header of the subscriber's own, to be written before the shared bytes.
-#[must_use]
-pub fn event_header(request: RequestId, record_len: usize) -> Bytes {
-    // The bincode of the enum's variant (2), the request and the length of the byte string, each as
-    // bincode's variable-length integer; `an_event_frame_is_the_message` holds it to the real encoder.
-    let mut out = BytesMut::with_capacity(16);
-    out.put_u8(2);
-    out.put_slice(&codec::encode(&request));
-    out.put_slice(&codec::encode(&(record_len as u64)));
-    out.freeze()
+/// What stands before a record in the frame of its [`HubToClient::Event`]: a few bytes of the subscriber's own, behind
+/// which those are written that were encoded once for everybody.
+#[derive(Debug, Clone)]
+pub struct EventHeader(BytesMut);
+
+impl EventHeader {
+    /// That of a subscription's events.
+    #[must_use]
+    pub fn of(request: RequestId) -> Self {
+        // The bincode of the enum's variant (2), then the request and the length of the byte string, each as
+        // bincode's variable-length integer; `an_event_frame_is_the_message` holds it to the real encoder.
+        let mut start = BytesMut::new();
+        start.put_u8(2);
+        codec::append(&mut start, &request);
+        Self(start)
+    }
+
+    /// Puts it behind what is to be written, for a record of so many bytes.
+    pub fn put(&self, out: &mut BytesMut, record_len: usize) {
+        out.put_slice(&self.0);
+        codec::append(out, &(record_len as u64));
+    }
 }
 
 /// Where a subscription begins.

@@ -1,17 +1,19 @@
 //! The one message that is put together by hand: the frame of an event.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use secmon_protocol::{
     codec,
     ids::RequestId,
-    message::client::{HubToClient, event_header},
+    message::client::{EventHeader, HubToClient},
 };
 
 use crate::{basics::number, records::log_record};
 
 fn frame(request: RequestId, record: &Bytes) -> Vec<u8> {
-    [event_header(request, record.len()), record.clone()].concat()
+    let mut out = BytesMut::new();
+    EventHeader::of(request).put(&mut out, record.len());
+    [&out[..], record].concat()
 }
 
 proptest! {

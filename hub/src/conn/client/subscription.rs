@@ -20,7 +20,7 @@ use wildmatch::WildMatch;
 use super::Shared;
 use crate::{
     core::{Missing, Reading, Start},
-    segment::Entry,
+    segment::{Run, Subject},
     store::StoreError,
 };
 
@@ -35,7 +35,7 @@ const MAX_PATTERN: usize = 256;
 #[derive(Debug)]
 pub(super) enum Outgoing {
     /// Records.
-    Events(RequestId, Vec<Arc<Entry>>),
+    Events(RequestId, Vec<Run>),
     /// Anything else.
     Message(HubToClient),
 }
@@ -67,9 +67,21 @@ impl Matcher {
         self.nodes.is_empty() || any(&self.nodes, name.as_str()) || any(&self.nodes, &id.to_string())
     }
 
-    fn wants(&self, entry: &Entry) -> bool {
-        let types = self.types.is_empty() || entry.types.iter().any(|name| any(&self.types, name));
-        types && self.wants_node(entry.node, &entry.name)
+    fn wants(&self, subject: &Subject) -> bool {
+        let types = self.types.is_empty() || subject.types.iter().any(|name| any(&self.types, name));
+        types && self.wants_node(subject.node, &subject.name)
+    }
+
+    /// What is wanted of a run: the records that stand side by side, as runs of their own.
+    fn pick(&self, run: Run, out: &mut Vec<Run>) {
+        let Run { segment, range } = run;
+        let wanted: Vec<bool> = segment.subjects().map(|subject| self.wants(subject)).collect();
+        let mut rest = range;
+        while let Some(start) = rest.find(|index| wanted[segment.subject(*index)]) {
+            let end = rest.find(|index| !wanted[segment.subject(*index)]);
+            let range = start..end.unwrap_or(rest.end);
+            out.push(Run { segment: segment.clone(), range });
+        }
     }
 }
 
@@ -122,15 +134,16 @@ impl Subscription {
                 self.gap(log.ring.cursor(after), to, reason, out).await?;
                 silent = None;
             }
-            let mut entries = portion.entries;
-            entries.retain(|entry| {
-                let wanted = self.matcher.wants(entry);
-                let passed = || Some((entry.cursor.n, Instant::now()));
-                silent = if wanted { None } else { silent.or_else(passed) };
-                wanted
-            });
-            if !entries.is_empty() {
-                send(out, Outgoing::Events(self.request, entries)).await?;
+            let (first, mut wanted) = (portion.runs.first().map(Run::first), vec![]);
+            portion.runs.into_iter().for_each(|run| self.matcher.pick(run, &mut wanted));
+            silent = match (wanted.last().map(Run::last), first) {
+                (Some(last), _) if last == reading.at() => None,
+                (Some(last), _) => Some((last + 1, Instant::now())),
+                (None, Some(first)) => silent.or_else(|| Some((first, Instant::now()))),
+                (None, None) => silent,
+            };
+            if !wanted.is_empty() {
+                send(out, Outgoing::Events(self.request, wanted)).await?;
             }
             let due = silent.map(|(_, since)| since + PROGRESS_TIME);
             let many = silent.is_some_and(|(first, _)| reading.at() - first >= PROGRESS_RECORDS);

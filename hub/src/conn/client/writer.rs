@@ -1,13 +1,13 @@
 //! Writes to a client: output and answers first, events after, many in one go.
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use secmon_protocol::{
     codec::CodecError,
     ids::{Cursor, RequestId},
     limits::{MAX_FRAME, MAX_MESSAGE},
     message::{
         ErrorCode, Refusal,
-        client::{Gap, HubToClient, event_header},
+        client::{EventHeader, Gap, HubToClient},
     },
 };
 use tokio::{io::AsyncWriteExt as _, net::unix::OwnedWriteHalf, sync::mpsc};
@@ -17,7 +17,7 @@ use super::{
     Ending,
     subscription::Outgoing,
 };
-use crate::segment::Entry;
+use crate::segment::Run;
 
 /// Most bytes that a message puts before a record.
 const EVENT_HEADER: usize = 32;
@@ -57,22 +57,7 @@ pub(super) async fn run(
 
 fn put(out: &mut BytesMut, message: Outgoing) -> Result<(), CodecError> {
     match message {
-        Outgoing::Events(request, entries) => {
-            for entry in entries {
-                let size = entry.record.len();
-                if size + EVENT_HEADER > MAX_MESSAGE {
-                    put_message(out, &too_large(request, &entry))?;
-                    continue;
-                }
-                let header = event_header(request, size);
-                if header.len() + size <= MAX_FRAME {
-                    put_frame(out, &[&header, &entry.record]);
-                } else {
-                    put_message(out, &HubToClient::Event { request, record: entry.record.clone() })?;
-                }
-            }
-            Ok(())
-        }
+        Outgoing::Events(request, runs) => runs.iter().try_for_each(|run| put_run(out, request, run)),
         Outgoing::Message(message) => match put_message(out, &message) {
             Err(CodecError::TooLarge { size, limit, .. }) => {
                 let Some(request) = answered(&message) else { return Ok(()) };
@@ -87,11 +72,30 @@ fn put(out: &mut BytesMut, message: Outgoing) -> Result<(), CodecError> {
     }
 }
 
+fn put_run(out: &mut BytesMut, request: RequestId, run: &Run) -> Result<(), CodecError> {
+    out.reserve(run.bytes() + run.range.len() * EVENT_HEADER);
+    let header = EventHeader::of(request);
+    for (index, record) in run.range.clone().zip(run.segment.records(run.range.clone())) {
+        let size = record.len();
+        if size + EVENT_HEADER > MAX_MESSAGE {
+            put_message(out, &too_large(request, run.segment.cursor(index), size))?;
+        } else if size + EVENT_HEADER > MAX_FRAME {
+            put_message(out, &HubToClient::Event { request, record: run.segment.list.slice_ref(record) })?;
+        } else {
+            put_frame(out, |out| {
+                header.put(out, size);
+                out.put_slice(record);
+            });
+        }
+    }
+    Ok(())
+}
+
 /// What stands in the place of a record that no message can carry.
-fn too_large(request: RequestId, entry: &Entry) -> HubToClient {
-    let after = Cursor { n: entry.cursor.n - 1, ..entry.cursor };
-    let reason = format!("the record has {} bytes, over the limit of {MAX_MESSAGE}", entry.record.len());
-    HubToClient::Gap { request, gap: Gap { after, to: entry.cursor, reason } }
+fn too_large(request: RequestId, cursor: Cursor, size: usize) -> HubToClient {
+    let after = Cursor { n: cursor.n - 1, ..cursor };
+    let reason = format!("the record has {size} bytes, over the limit of {MAX_MESSAGE}");
+    HubToClient::Gap { request, gap: Gap { after, to: cursor, reason } }
 }
 
 /// The request of an answer that may be too large.

@@ -3,12 +3,12 @@
 use super::*;
 use crate::{
     core::{LogRow, Predecessor},
-    segment::tests::{packed, record},
+    segment::tests::{numbers, packed, record},
     store::reader::Moment,
 };
 
 fn append_at(store: &mut Store, numbers: std::ops::RangeInclusive<u64>, size: usize, now: i64) -> Committed {
-    let segments = packed(numbers.map(|n| record(n, size))).0;
+    let segments = packed(numbers.map(|n| record(n, size)));
     store.commit(&Batch { writes: vec![], segments, now: UnixNanos(now) }).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn reopen(dir: &Path, boot: &str, durability: Durability) -> Store {
 
 async fn found(reader: &LogReader, after: u64) -> Vec<u64> {
     let found = reader.after(after).await.unwrap();
-    found.entries.iter().map(|entry| entry.cursor.n).collect()
+    numbers(&found)
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn what_is_refused_uses_no_number_and_can_be_written_again() {
             "CREATE TEMP TRIGGER full BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'full'); END",
         )
         .unwrap();
-    let segments = packed((4..=5).map(|n| record(n, 10))).0;
+    let segments = packed((4..=5).map(|n| record(n, 10)));
     let batch = Batch { writes: vec![Write::Node(Box::new(node()))], segments, now: UnixNanos(1) };
     store.commit(&batch).unwrap_err();
     assert!(newest(&store) == 3 && store.load().unwrap().nodes.is_empty());
@@ -128,7 +128,7 @@ fn a_full_disk_takes_nothing_with_it() {
         store.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
     };
     limit(&store, pages);
-    let segments = packed((4..=5).map(|n| record(n, 100 << 10))).0;
+    let segments = packed((4..=5).map(|n| record(n, 100 << 10)));
     let batch = Batch { writes: vec![Write::Node(Box::new(node()))], segments, now: UnixNanos(1) };
     for _ in 0..3 {
         let said = store.commit(&batch).unwrap_err().to_string();

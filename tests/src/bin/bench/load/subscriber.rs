@@ -18,7 +18,7 @@ use super::{fleet, now, tally::Tally};
 const READ: usize = 256 << 10;
 /// Nothing more comes when nothing has come for so long.
 const QUIET: Duration = Duration::from_secs(10);
-/// The variant of [`HubToClient::Event`]; see `event_header`.
+/// The variant of [`HubToClient::Event`]; see `EventHeader`.
 const EVENT: u8 = 2;
 
 /// A subscription that stands.
