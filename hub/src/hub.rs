@@ -81,13 +81,14 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let ca = Ca::open(&config.state_dir, year)?;
     let tickets = Tickets::open(&config.state_dir, ca.fingerprint());
     let tls = Tls::new(&ca, year, tickets.clone())?;
-    let store = Store::open(&config.state_dir, keeping(&config), &opening())?;
-    let (kept, holes, gone) = (store.load()?, store.holes()?, store.gone());
-    let reader = LogReader::start(&config.state_dir)?;
     let listen = config.hub.listen;
     let listener = accept::bind(listen).map_err(|source| HubError::Listen { address: listen, source })?;
     let address = listener.local_addr().map_err(|source| HubError::Listen { address: listen, source })?;
     let socket = client::bind(&config.socket_path, config.socket.mode, group)?;
+    // Each opening is a start of the log's; one that fails for want of a port is none.
+    let store = Store::open(&config.state_dir, keeping(&config), &opening())?;
+    let (kept, holes, gone) = (store.load()?, store.holes()?, store.gone());
+    let reader = LogReader::start(&config.state_dir)?;
 
     let heartbeat = config.hub.heartbeat();
     let store = StoreThread::start(store)
