@@ -88,7 +88,9 @@ impl Seat {
     pub(crate) fn ended(&mut self) -> Option<String> {
         let ended = self.program.as_mut()?.ended()?;
         self.kill();
-        Some(ended)
+        let log = self.log();
+        let last: String = log.lines().last().unwrap_or_default().chars().take(300).collect();
+        Some(format!("{ended} ({last})"))
     }
 
     /// Fills the disk of its state to the last byte.
