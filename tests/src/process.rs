@@ -261,10 +261,12 @@ impl Process {
     #[track_caller]
     pub fn kill(&self) {
         // nsenter(1) is gone at once; what runs inside holds its locks and ports a little longer.
-        let inside = crate::realm::innermost(self.pid());
+        let inside = descendants(self.pid());
         self.signal(Signal::SIGKILL);
         self.wait_until("its death", |output| output.status);
-        crate::wait::eventually("the death of what it ran", || is_gone(inside).then_some(()));
+        crate::wait::eventually("the death of what it ran", || {
+            inside.iter().all(|pid| is_gone(*pid)).then_some(())
+        });
     }
 
     /// Asks it to end, as an init system does, and waits.
@@ -278,12 +280,29 @@ impl Process {
     }
 }
 
+/// All that a process runs, and what that runs.
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut all = vec![];
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    for task in tasks {
+        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+            all.push(child);
+            all.extend(descendants(child));
+        }
+    }
+    all
+}
+
 /// Whether a process has let go of all it had: it is no more, or nobody has asked yet how it ended.
 #[must_use]
 pub fn is_gone(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    // proc_pid_stat(5): the state stands behind the name, which is in parentheses.
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    // proc_pid_stat(5): the state stands behind the name, which is in parentheses, and the number of threads 17
+    // fields behind that. A process whose first thread is a zombie has its files until the last one is gone.
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return true };
+    let threads = rest.split(' ').nth(17).and_then(|threads| threads.parse().ok()).unwrap_or(0);
+    rest.starts_with(['Z', 'X']) && threads < 2
 }
 
 impl Drop for Process {
