@@ -118,7 +118,8 @@ impl Keeper {
                     NodeCore::start(Loaded::default(), Start { capacity: IN_MEMORY.min(capacity), ..start });
                 let mut fallback = Fallback::default();
                 fallback.wait(now);
-                let mut keeper = Self { core, on: On::Memory(Box::new(fallback)), path, capacity, room: false };
+                let mut keeper =
+                    Self { core, on: On::Memory(Box::new(fallback)), path, capacity, room: false };
                 // Without the places that lie there, sources are read from now on.
                 keeper.core.observe(
                     Observation::Missed(format!(
