@@ -230,6 +230,8 @@ impl Judge {
             }
             Seen::Missing { cursor, node, count, reason } => {
                 self.rise(watch, at, cursor, 1);
+                // What a reader could not see nobody can count: such a gap is a loss of one record, and says so.
+                let count = count.filter(|_| !reason.contains("may be missing"));
                 self.watches[watch].nodes[node].told.add(count);
                 self.gap(reason);
             }
