@@ -33,6 +33,7 @@ use crate::{
     ring::Ring,
     segment::Packer,
     store::{Batch, StoreError, StoreThread},
+    trouble::Trouble,
 };
 
 /// Messages that wait for the actor. Enough that a batch is worth its transaction; whoever finds the queue
@@ -49,17 +50,6 @@ const BUDGET_KIB: usize = 64 << 10;
 
 /// How often the log is looked through for what is too old, where nothing is written that does it as well.
 const AGE_EVERY: Duration = Duration::from_secs(60);
-/// After so many failures to write in a row, nobody who would make the hub write is let in for so long: each
-/// failure costs every node its connection and the hub a look at all that is stored. The first may be an
-/// accident; then nodes and the people who enrol are told at once, and one that comes afterwards is the next try.
-const PAUSES: [Duration; 6] = [
-    Duration::ZERO,
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-];
 /// Between two tries to read what is stored, without which nothing can go on.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -198,23 +188,6 @@ pub(crate) struct Actor {
     started: Instant,
     nodes: HashMap<Link, Wire<ToLink>>,
     clients: HashMap<ClientId, Wire<HubToClient>>,
-}
-
-/// The store could not be written the last time.
-struct Trouble {
-    failures: usize,
-    /// Nothing is tried until then.
-    until: Instant,
-    refusal: Refusal,
-}
-
-impl Trouble {
-    /// After one more failure.
-    fn after(before: Option<Self>, refusal: Refusal) -> Self {
-        let failures = before.map_or(0, |before| before.failures) + 1;
-        let pause = PAUSES[(failures - 1).min(PAUSES.len() - 1)];
-        Self { failures, until: Instant::now() + pause, refusal }
-    }
 }
 
 /// An answer that waits until the batch is written.

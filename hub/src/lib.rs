@@ -22,6 +22,7 @@ mod segment;
 mod store;
 mod tickets;
 mod tls;
+mod trouble;
 
 pub use config::{Durability, HubConfig, HubSection, LogSection, SocketSection};
 #[cfg(any(test, feature = "fuzzing"))]
