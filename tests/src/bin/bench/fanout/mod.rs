@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use secmon_testkit::binary;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::load::{PATIENCE, account, account::percentile, event, runtime, tally::Tally};
 
@@ -73,6 +74,24 @@ trait Carrier {
     fn tallies(&mut self) -> impl Iterator<Item = &mut Tally>;
     /// The process that is measured.
     fn pid(&self) -> u32;
+}
+
+/// Has each of the parts work, in a task of its own.
+fn begin<T, F>(parts: &mut Vec<T>, work: impl FnMut(T) -> F) -> JoinSet<anyhow::Result<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = anyhow::Result<T>> + Send + 'static,
+{
+    parts.drain(..).map(work).collect()
+}
+
+/// Waits until all of them have done their work.
+async fn end<T: 'static>(mut work: JoinSet<anyhow::Result<T>>) -> anyhow::Result<Vec<T>> {
+    let mut parts = Vec::with_capacity(work.len());
+    while let Some(part) = work.join_next().await {
+        parts.push(part??);
+    }
+    Ok(parts)
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {

@@ -16,11 +16,10 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Arguments, Carrier};
+use super::{Arguments, Carrier, begin, end};
 use crate::load::{event, now, tally::Tally};
 
 /// What is written, and room for what is read, at once: as the simulated nodes and subscribers have it.
@@ -66,29 +65,20 @@ impl Nats {
 
     async fn go(&mut self, each: u64, period: Option<Duration>) -> anyhow::Result<()> {
         self.sent += each * self.publishers.len() as u64;
-        let (mut sending, mut reading) = (JoinSet::new(), JoinSet::new());
-        for mut publisher in self.publishers.drain(..) {
-            sending.spawn(async move {
-                match period {
-                    Some(period) => publisher.paced(each, period).await?,
-                    None => publisher.send(each).await?,
-                }
-                anyhow::Ok(publisher)
-            });
-        }
-        for mut subscriber in self.subscribers.drain(..) {
-            let all = self.sent;
-            reading.spawn(async move {
-                subscriber.read_until(all).await?;
-                anyhow::Ok(subscriber)
-            });
-        }
-        while let Some(publisher) = sending.join_next().await {
-            self.publishers.push(publisher??);
-        }
-        while let Some(subscriber) = reading.join_next().await {
-            self.subscribers.push(subscriber??);
-        }
+        let all = self.sent;
+        let sending = begin(&mut self.publishers, |mut publisher| async move {
+            match period {
+                Some(period) => publisher.paced(each, period).await?,
+                None => publisher.send(each).await?,
+            }
+            Ok(publisher)
+        });
+        let reading = begin(&mut self.subscribers, |mut subscriber| async move {
+            subscriber.read_until(all).await?;
+            Ok(subscriber)
+        });
+        self.publishers = end(sending).await?;
+        self.subscribers = end(reading).await?;
         Ok(())
     }
 }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use secmon_testkit::product::{Hub, Lab, Place};
-use tokio::task::JoinSet;
 
-use super::{Arguments, Carrier};
+use super::{Arguments, Carrier, begin, end};
 use crate::load::{fleet, node::SimNode, subscriber::Subscriber, tally::Tally};
 
 /// A hub, nodes and subscribers.
@@ -37,29 +36,20 @@ impl Secmon {
 
     async fn go(&mut self, each: u64, period: Option<Duration>) -> anyhow::Result<()> {
         self.sent += each * self.nodes.len() as u64;
-        let (mut sending, mut reading) = (JoinSet::new(), JoinSet::new());
-        for mut node in self.nodes.drain(..) {
-            sending.spawn(async move {
-                match period {
-                    Some(period) => node.send_paced(each, period).await?,
-                    None => node.send(each).await?,
-                }
-                anyhow::Ok(node)
-            });
-        }
-        for mut subscriber in self.subscribers.drain(..) {
-            let all = self.sent;
-            reading.spawn(async move {
-                subscriber.read_until(all).await?;
-                anyhow::Ok(subscriber)
-            });
-        }
-        while let Some(node) = sending.join_next().await {
-            self.nodes.push(node??);
-        }
-        while let Some(subscriber) = reading.join_next().await {
-            self.subscribers.push(subscriber??);
-        }
+        let all = self.sent;
+        let sending = begin(&mut self.nodes, |mut node| async move {
+            match period {
+                Some(period) => node.send_paced(each, period).await?,
+                None => node.send(each).await?,
+            }
+            Ok(node)
+        });
+        let reading = begin(&mut self.subscribers, |mut subscriber| async move {
+            subscriber.read_until(all).await?;
+            Ok(subscriber)
+        });
+        self.nodes = end(sending).await?;
+        self.subscribers = end(reading).await?;
         Ok(())
     }
 }
