@@ -445,3 +445,19 @@ proptest! {
         prop_assert_eq!(&core.nodes[&id].state, &held(&keys));
     }
 }
+
+/// A node gave a connection up and made another one; the Hello of the first was read last, and was once taken for that
+/// of a machine that went back in time: a gap was told that was none, and what followed was logged twice.
+#[test]
+fn a_hello_that_is_late_begins_no_new_numbering() {
+    let mut core = core();
+    enrolled(&mut core);
+    connect(&mut core, 2, hello(1, 1, 1));
+    send(&mut core, 2, &[snapshot(1, b"a"), event(2)]);
+    connect(&mut core, 1, hello(1, 1, 1));
+    core.handle_link_down(at(4), Link(1), "it was given up", &mut vec![]);
+    let out = connect(&mut core, 3, hello(1, 3, 3));
+    let resumed = |effect: &Effect| matches!(effect, Effect::ToNode(_, HubToNode::Welcome(welcome)) if welcome.resume == Resume::After(Seq(2)));
+    assert_eq!(count(&out, resumed), 1, "{out:?}");
+    assert_eq!(logged(&send(&mut core, 3, &[event(3)])), ["3:1:3"]);
+}
