@@ -209,7 +209,9 @@ impl Client {
             request,
             node: node.to_owned(),
             label: label.to_owned(),
+            args: vec![],
             credit: secmon_protocol::limits::OUTPUT_WINDOW,
+            stdin: false,
         };
         let stream = self.open(request, message, crate::run::QUEUE).await?;
         Ok(Run::new(stream))

@@ -287,11 +287,17 @@ fn address(message: &HubToClient) -> Option<(RequestId, bool)> {
         | M::Gap { request, .. }
         | M::Progress { request, .. }
         | M::Started { request, .. }
+        | M::StdinCredit { request, .. }
+        | M::OutputMissing { request, .. }
         | M::Output { request, .. } => (*request, false),
         M::Nodes { request, .. }
         | M::Node { request, .. }
         | M::Exit { request, .. }
         | M::Enrolling { request, .. }
+        | M::Job { request, .. }
+        | M::Jobs { request, .. }
+        | M::You { request, .. }
+        | M::Removed { request, .. }
         | M::Error { request, .. } => (*request, true),
     })
 }

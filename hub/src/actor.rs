@@ -432,10 +432,11 @@ impl Actor {
         match message {
             NodeToHub::Commands(commands) => core.handle_commands(link, commands),
             NodeToHub::Started { job, pid } => core.handle_started(now, link, job, pid, out),
-            NodeToHub::Output { job, stream, data } => {
+            NodeToHub::Output { job, stream, data, .. } => {
                 core.handle_output(now, link, job, (stream, data), out);
             }
-            NodeToHub::Exit { job, end } => core.handle_exit(now, link, job, end, out),
+            NodeToHub::Exit { job, end, usage } => core.handle_exit(now, link, job, (end, usage), out),
+            NodeToHub::StdinCredit { .. } | NodeToHub::Jobs(_) => {}
             // The connection keeps these for itself.
             NodeToHub::Hello(_) | NodeToHub::Records(_) | NodeToHub::Pong { .. } | NodeToHub::Fragment(_) => {
             }

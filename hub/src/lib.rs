@@ -6,6 +6,7 @@
 //!
 //! What must not live here: anything that decodes an event or a facet's value, and anything of the node's.
 
+pub mod access;
 mod actor;
 mod addresses;
 mod ca;

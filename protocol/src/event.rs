@@ -85,10 +85,16 @@ event_types! {
     AuthAccountChanged = "auth.account_changed",
     /// See [`AuthAction::Probe`].
     AuthProbe = "auth.probe",
-    /// A command was handed to a node.
+    /// A job waits for its node.
+    CommandQueued = "command.queued",
+    /// A command's process stands.
     CommandStarted = "command.started",
     /// A command ended.
     CommandFinished = "command.finished",
+    /// A command was not started.
+    CommandRefused = "command.refused",
+    /// Somebody asked for what he may not have.
+    AccessDenied = "access.denied",
     /// Something is missing.
     Gap = "gap",
 }
@@ -122,7 +128,7 @@ pub struct Event {
     pub id: String,
     /// The record's place in the hub's log.
     pub cursor: Option<Cursor>,
-    /// The node that it is from or about.
+    /// The node that it is from or about; none where it is about the hub.
     pub node: Option<(NodeId, NodeName)>,
     /// When it happened.
     pub time: UnixNanos,
@@ -199,7 +205,7 @@ pub fn events(record: &LogRecord) -> Vec<Event> {
         .map(|(i, detail)| Event {
             id: format!("{}-{place}-{i}", record.node),
             cursor: Some(record.cursor),
-            node: Some((record.node, record.name.clone())),
+            node: (record.node != NodeId::HUB).then(|| (record.node, record.name.clone())),
             time: record.envelope.time,
             detail,
         })

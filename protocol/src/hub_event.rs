@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    command::RunEnd,
+    bounded,
+    command::{Arg, RunEnd, Usage},
     event::EventType,
     ids::{JobId, Seq},
+    limits::MAX_ARGS,
+    time::UnixNanos,
 };
 
 /// What the hub has to say. Numbers are frozen.
@@ -39,26 +42,58 @@ pub enum HubEvent {
         /// Why, in words.
         reason: String,
     },
-    /// A command was handed to a node.
-    CommandStarted {
-        /// The run.
-        job: JobId,
-        /// Which command.
-        label: String,
-        /// Who asked.
-        by: Requester,
-    },
-    /// A run ended.
+    /// A command's process stands on its node.
+    CommandStarted(CommandRun),
+    /// A command that had started, or waited in the queue, ended.
     CommandFinished {
-        /// The run.
-        job: JobId,
-        /// Which command.
-        label: String,
-        /// Who asked.
-        by: Requester,
+        /// Which.
+        run: CommandRun,
         /// How it ended.
         end: RunEnd,
+        /// What it took; none where no process ended.
+        usage: Option<Usage>,
     },
+    /// A command was not started: the hub or the node refused it.
+    CommandRefused {
+        /// Which.
+        run: CommandRun,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A job waits for its node.
+    CommandQueued {
+        /// Which.
+        run: CommandRun,
+        /// When it is given up.
+        expires: UnixNanos,
+    },
+    /// Somebody asked for something that no access rule allows him.
+    Denied {
+        /// Who.
+        by: Requester,
+        /// What was asked, in words: `enroll web-2`.
+        request: String,
+        /// What he lacks, in words.
+        reason: String,
+        /// How many further ones of his were not logged, for there were too many, since the one before this.
+        unlogged: u64,
+    },
+}
+
+/// A command, on whose behalf it runs, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandRun {
+    /// The run.
+    pub job: JobId,
+    /// Which command.
+    pub label: String,
+    /// With which arguments, as they were given.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_ARGS>")]
+    pub args: Vec<Arg>,
+    /// Who asked.
+    pub by: Requester,
+    /// Whether it goes on without the client that asked.
+    pub detached: bool,
 }
 
 /// The person behind a request, as the kernel names the peer of the hub's socket (SO_PEERCRED).
@@ -84,8 +119,11 @@ impl HubEvent {
             Self::Connected { .. } => EventType::NodeConnected,
             Self::Disconnected { .. } => EventType::NodeDisconnected,
             Self::Gap { .. } => EventType::Gap,
-            Self::CommandStarted { .. } => EventType::CommandStarted,
+            Self::CommandStarted(_) => EventType::CommandStarted,
             Self::CommandFinished { .. } => EventType::CommandFinished,
+            Self::CommandRefused { .. } => EventType::CommandRefused,
+            Self::CommandQueued { .. } => EventType::CommandQueued,
+            Self::Denied { .. } => EventType::AccessDenied,
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::limits::MAX_NAME;
 pub struct NodeId(pub [u8; 16]);
 
 impl NodeId {
+    /// Stands for the hub itself in records that are about no node. No node has it.
+    pub const HUB: Self = Self([0; 16]);
+
     /// A new id; `unix_millis` is the time of enrolment, `random` is fresh randomness.
     #[must_use]
     pub fn mint(unix_millis: u64, random: [u8; 10]) -> Self {
@@ -40,6 +43,12 @@ impl FromStr for NodeId {
 pub struct NodeName(String);
 
 impl NodeName {
+    /// The name that goes with [`NodeId::HUB`].
+    #[must_use]
+    pub fn hub() -> Self {
+        Self("hub".to_owned())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -161,9 +170,16 @@ impl FromStr for Cursor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
-/// One start of a command on a node, numbered by the hub.
+/// One start of a command on a node: a random number of the hub's, so that no other is the same in any hub's life,
+/// not even in that of one restored from a backup. Written in 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobId(pub u64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -40,13 +40,21 @@ pub const MAX_VALUE: usize = 1 << 20;
 pub const MAX_STATE: usize = MAX_RECORD;
 /// Most commands in one allowlist.
 pub const MAX_COMMANDS: usize = 1_000;
+/// Most arguments of one command.
+pub const MAX_ARGS: usize = 16;
+/// Most values of one argument that is a choice.
+pub const MAX_CHOICES: usize = 64;
+/// Most detached jobs that one node holds, running or ended and not yet taken over by its hub.
+pub const MAX_HELD_JOBS: usize = 256;
+/// Most jobs in one answer.
+pub const MAX_JOBS: usize = 1_000;
 /// Most event types named by one envelope.
 pub const MAX_TYPES: usize = 32;
 /// Most patterns in one filter.
 pub const MAX_PATTERNS: usize = 64;
 /// Most names that a refusal offers in the place of one that was not found.
 pub const MAX_NEAR: usize = 5;
-/// Output that a client lets a command send before it grants more.
+/// Output that a client lets a command send before it grants more; and input that a node lets a client send.
 pub const OUTPUT_WINDOW: u32 = 1 << 20;
 /// Least credit that one chunk of output costs, so that tiny chunks cannot fill a queue for free.
 pub const MIN_CHUNK_COST: u32 = 4 << 10;

@@ -183,7 +183,7 @@ pub enum Origin {
 pub struct LogRecord {
     /// Its place in the hub's log.
     pub cursor: Cursor,
-    /// The node that it is from or about.
+    /// The node that it is from or about; [`NodeId::HUB`] where it is about none.
     pub node: NodeId,
     /// That node's name at the time.
     pub name: NodeName,

@@ -139,6 +139,10 @@ async fn start_and_copy(
             complain(&format!("{} on {} was cancelled", args.label, args.node));
             FAILED
         }
+        RunEnd::TooMuchOutput => {
+            complain(&format!("{} on {} was ended: it printed more than it may", args.label, args.node));
+            FAILED
+        }
         RunEnd::Failed { why, message } => {
             let near = match why {
                 RunFailure::UnknownLabel => near(client, args).await,
@@ -243,7 +247,7 @@ fn end_json(end: &RunEnd) -> Value {
         RunEnd::Exited(code) => json!({ "end": word, "exit_code": code }),
         RunEnd::Signalled(signal) => json!({ "end": word, "signal": signal }),
         RunEnd::Failed { message, .. } => json!({ "end": word, "message": message }),
-        RunEnd::TimedOut | RunEnd::Cancelled => json!({ "end": word }),
+        RunEnd::TimedOut | RunEnd::Cancelled | RunEnd::TooMuchOutput => json!({ "end": word }),
     }
 }
 

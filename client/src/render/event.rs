@@ -46,8 +46,12 @@ pub fn severity(detail: &Detail) -> Severity {
     }
     let Some(kind) = detail.event_type() else { return Severity::Alarm };
     match kind {
-        T::Gap | T::FacetUnavailable | T::AuthSudoDenied | T::AuthSuFailed => Severity::Alarm,
-        T::AuthFailed | T::AuthInvalidUser | T::AuthProbe | T::AuthAccountChanged => Severity::Warning,
+        T::Gap | T::FacetUnavailable | T::AuthSudoDenied | T::AuthSuFailed | T::AccessDenied => {
+            Severity::Alarm
+        }
+        T::AuthFailed | T::AuthInvalidUser | T::AuthProbe | T::AuthAccountChanged | T::CommandRefused => {
+            Severity::Warning
+        }
         T::NodeDisconnected | T::NodeRemoved | T::WgPeerOffline | T::WgPeerRemoved => Severity::Warning,
         T::SessionOpened | T::AuthAccepted | T::WgPeerOnline | T::NodeConnected | T::NodeEnrolled => {
             Severity::Notable
@@ -57,7 +61,8 @@ pub fn severity(detail: &Detail) -> Severity {
             Detail::Auth(e) if e.outcome == Outcome::Failure => Severity::Warning,
             _ => Severity::Normal,
         },
-        T::WgPeerAdded | T::WgPeerChanged | T::CommandStarted | T::CommandFinished => Severity::Normal,
+        T::WgPeerAdded | T::WgPeerChanged => Severity::Normal,
+        T::CommandQueued | T::CommandStarted | T::CommandFinished => Severity::Normal,
     }
 }
 

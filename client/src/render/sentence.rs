@@ -5,7 +5,7 @@ use secmon_protocol::{
     command::RunEnd,
     event::{Detail, EventType},
     facet::{FacetId, FacetStatus},
-    hub_event::{HubEvent, Requester},
+    hub_event::{CommandRun, HubEvent, Requester},
     session::Session,
     state_event::StateEntry,
     text::printable,
@@ -219,13 +219,33 @@ fn hub(e: &HubEvent) -> String {
             to.0.saturating_sub(from.0).saturating_add(1),
             printable(reason)
         ),
-        HubEvent::CommandStarted { job, label, by } => {
-            format!("{} started {} (job {})", requester(by), printable(label), job.0)
+        HubEvent::CommandStarted(run) => {
+            format!("{} started {} (job {})", requester(&run.by), command(run), run.job)
         }
-        HubEvent::CommandFinished { job, label, by, end } => {
-            format!("{} of {} {} (job {})", printable(label), requester(by), run_end(end), job.0)
+        HubEvent::CommandFinished { run, end, .. } => {
+            format!("{} of {} {} (job {})", command(run), requester(&run.by), run_end(end), run.job)
+        }
+        HubEvent::CommandRefused { run, reason } => {
+            format!("{} was refused {}: {}", requester(&run.by), command(run), printable(reason))
+        }
+        HubEvent::CommandQueued { run, expires } => {
+            let until = expires.rfc3339();
+            format!("{} queued {} until {until} (job {})", requester(&run.by), command(run), run.job)
+        }
+        HubEvent::Denied { by, request, reason, unlogged } => {
+            let more = if *unlogged > 0 { format!(" ({unlogged} more before this)") } else { String::new() };
+            format!("{} was denied {}: {}{more}", requester(by), printable(request), printable(reason))
         }
     }
+}
+
+/// `tail lines=50 file=auth.log`.
+fn command(run: &CommandRun) -> String {
+    let mut out = printable(&run.label);
+    for arg in &run.args {
+        out.push_str(&format!(" {}={}", printable(&arg.name), printable(&arg.value)));
+    }
+    out
 }
 
 fn requester(by: &Requester) -> String {
@@ -239,6 +259,7 @@ pub(super) fn run_end(end: &RunEnd) -> String {
         RunEnd::Signalled(signal) => format!("was ended by signal {signal}"),
         RunEnd::TimedOut => "was ended by its timeout".to_owned(),
         RunEnd::Cancelled => "was cancelled".to_owned(),
+        RunEnd::TooMuchOutput => "was ended because it printed too much".to_owned(),
         RunEnd::Failed { message, .. } => format!("failed: {}", printable(message)),
     }
 }

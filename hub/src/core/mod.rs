@@ -175,7 +175,6 @@ pub struct Core {
     cut_off: Vec<NodeId>,
     tokens: BTreeMap<Fingerprint, TokenRow>,
     runs: BTreeMap<JobId, Run>,
-    next_job: u64,
     dirty: BTreeMap<NodeId, Dirty>,
     /// The acknowledgements that go out with the next flush.
     acks: BTreeMap<Link, Seq>,
@@ -201,17 +200,16 @@ impl Core {
             links: BTreeMap::new(),
             tokens: tokens.into_iter().map(|token| (token.secret, token)).collect(),
             runs: BTreeMap::new(),
-            next_job: 1,
             dirty: BTreeMap::new(),
             acks: BTreeMap::new(),
         }
     }
 
     /// Puts the core in the state of a start, after the store refused a batch: what was not written never
-    /// happened. Runs go on being numbered from where they were.
+    /// happened.
     pub fn restore(&mut self, kept: Kept) {
-        let (next_job, log) = (self.next_job, self.log.restored(kept.log));
-        *self = Self { next_job, ..Self::with(log, kept.nodes, kept.tokens, self.heartbeat) };
+        let log = self.log.restored(kept.log);
+        *self = Self::with(log, kept.nodes, kept.tokens, self.heartbeat);
     }
 
     /// The last place of the log.

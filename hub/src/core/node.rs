@@ -17,7 +17,7 @@ use secmon_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Core, Dirty, Effect, Effects, Link, LinkState, Notice, Now, check_commands};
+use super::{Core, Dirty, Effect, Effects, Link, LinkState, Notice, Now};
 use crate::ca::Fingerprint;
 
 /// A clock that is off by more than this is worth a warning.
@@ -199,8 +199,6 @@ impl Core {
         row.facts = clipped(&hello.facts);
         row.clock_offset = hello.clock.0.saturating_sub(now.unix.0);
         row.seen = now.unix;
-        row.commands = hello.commands;
-        row.commands.sort_by(|a, b| a.label.cmp(&b.label));
         row.connected = true;
         node.online = Some((link, now.unix));
         if row.clock_offset.saturating_abs() > CLOCK_TOLERANCE {
@@ -391,7 +389,7 @@ fn check(hello: &Hello) -> Result<(), String> {
             hello.oldest.0, hello.newest.0
         ));
     }
-    check_commands(&hello.commands)
+    Ok(())
 }
 
 fn clipped(facts: &HostFacts) -> HostFacts {

@@ -1,13 +1,21 @@
 //! Runs of commands: whose request is which job on which node, and how much output may still flow.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use secmon_protocol::{
-    command::{MAX_LABEL, OutputStream, RunEnd, RunFailure},
-    hub_event::{HubEvent, Requester},
+    command::{Arg, MAX_LABEL, OutputStream, RunEnd, RunFailure, Usage, check_args},
+    hub_event::{CommandRun, HubEvent, Requester},
     ids::{JobId, NodeId, RequestId},
     limits::{OUTPUT_WINDOW, chunk_cost, clip},
-    message::{ErrorCode, Refusal, client::HubToClient, node::HubToNode},
+    message::{
+        ErrorCode, Refusal,
+        client::HubToClient,
+        node::{HubToNode, Order},
+    },
 };
+
+use crate::access::Grants;
 
 use super::{ClientId, Core, Effect, Effects, Link, Now};
 
@@ -24,8 +32,7 @@ pub(super) struct Run {
     request: RequestId,
     link: Link,
     node: NodeId,
-    label: String,
-    by: Requester,
+    run: CommandRun,
     credit: u32,
     started: bool,
 }
@@ -39,8 +46,16 @@ pub struct RunRequest {
     pub node: String,
     /// Which command.
     pub label: String,
+    /// With which arguments.
+    pub args: Vec<Arg>,
     /// Output that may be sent at once.
     pub credit: u32,
+    /// Whether the client has input for it.
+    pub stdin: bool,
+    /// A fresh random number for the run.
+    pub job: JobId,
+    /// What the client may do.
+    pub grants: Arc<Grants>,
     /// Who asks.
     pub by: Requester,
 }
@@ -67,6 +82,9 @@ impl Core {
                 format!("a command's label has 1 to {MAX_LABEL} bytes; ask the node for its commands");
             return refuse(ErrorCode::UnknownLabel, message);
         }
+        if let Err(message) = check_args(&wish.args) {
+            return refuse(ErrorCode::Protocol, message);
+        }
         if self.job_of(client, wish.request).is_some() {
             return refuse(ErrorCode::Protocol, "the request's number is that of a run".to_owned());
         }
@@ -82,19 +100,24 @@ impl Core {
             let message = format!("{MAX_RUNS_PER_NODE} runs are open on that node; wait for one to end");
             return refuse(ErrorCode::TooMany, message);
         }
-        let job = JobId(self.next_job);
-        self.next_job += 1;
-        let event = HubEvent::CommandStarted { job, label: wish.label.clone(), by: wish.by.clone() };
-        self.tell(now, id, &event, out);
-        let message = HubToNode::Run { job, label: wish.label.clone(), credit: wish.credit };
-        out.push(Effect::ToNode(link, message));
+        let job = wish.job;
+        let order = Order {
+            job,
+            label: wish.label.clone(),
+            args: wish.args.clone(),
+            credit: wish.credit,
+            stdin: wish.stdin,
+            detached: false,
+        };
+        let run = CommandRun { job, label: wish.label, args: wish.args, by: wish.by, detached: false };
+        self.tell(now, id, &HubEvent::CommandStarted(run.clone()), out);
+        out.push(Effect::ToNode(link, HubToNode::Run(order)));
         let run = Run {
             client: Some(client),
             request: wish.request,
             link,
             node: id,
-            label: wish.label,
-            by: wish.by,
+            run,
             credit: wish.credit,
             started: false,
         };
@@ -197,9 +220,16 @@ impl Core {
     }
 
     /// A run is over.
-    pub fn handle_exit(&mut self, now: Now, link: Link, job: JobId, end: RunEnd, out: &mut Effects) {
+    pub fn handle_exit(
+        &mut self,
+        now: Now,
+        link: Link,
+        job: JobId,
+        (end, usage): (RunEnd, Option<Usage>),
+        out: &mut Effects,
+    ) {
         match self.runs.remove(&job) {
-            Some(run) if run.link == link => self.finish(now, job, run, clipped(end), out),
+            Some(run) if run.link == link => self.finish(now, run, (clipped(end), usage), out),
             other => {
                 if let Some(run) = other {
                     self.runs.insert(job, run);
@@ -215,29 +245,29 @@ impl Core {
             self.runs.iter().filter(|(_, run)| run.link == link).map(|(job, _)| *job).collect();
         for job in jobs {
             if let Some(run) = self.runs.remove(&job) {
-                self.finish(now, job, run, lost(), out);
+                self.finish(now, run, (lost(), None), out);
             }
         }
     }
 
     /// The clients and requests of all runs, for whom nothing more will come.
     pub fn orphans(&self) -> Vec<(ClientId, HubToClient)> {
-        let exit = |run: &Run| HubToClient::Exit { request: run.request, end: lost() };
+        let exit = |run: &Run| HubToClient::Exit { request: run.request, end: lost(), usage: None };
         self.runs.values().filter_map(|run| Some((run.client?, exit(run)))).collect()
     }
 
-    fn finish(&mut self, now: Now, job: JobId, run: Run, end: RunEnd, out: &mut Effects) {
-        let event = HubEvent::CommandFinished { job, label: run.label, by: run.by, end: end.clone() };
+    fn finish(&mut self, now: Now, run: Run, (end, usage): (RunEnd, Option<Usage>), out: &mut Effects) {
+        let event = HubEvent::CommandFinished { run: run.run, end: end.clone(), usage };
         self.tell(now, run.node, &event, out);
         if let Some(client) = run.client {
-            out.push(Effect::ToClient(client, HubToClient::Exit { request: run.request, end }));
+            out.push(Effect::ToClient(client, HubToClient::Exit { request: run.request, end, usage }));
         }
     }
 }
 
 fn lost() -> RunEnd {
     let message = "the connection to the node was lost before the command's end".to_owned();
-    RunEnd::Failed { why: RunFailure::NodeLost, message }
+    RunEnd::Failed { why: RunFailure::Lost, message }
 }
 
 fn clipped(end: RunEnd) -> RunEnd {

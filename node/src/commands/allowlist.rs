@@ -148,7 +148,11 @@ impl Allowlist {
         let info = |(label, entry): (&String, &Entry)| CommandInfo {
             label: label.clone(),
             description: entry.description.clone(),
+            args: vec![],
             timeout_ms: u64::try_from(entry.timeout.as_millis()).unwrap_or(u64::MAX),
+            max_output: None,
+            concurrency: None,
+            stdin: false,
         };
         self.entries.iter().flatten().map(info).collect()
     }

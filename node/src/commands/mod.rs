@@ -151,7 +151,9 @@ impl Runs {
                 // In a task: the queue may be full, and the link must go on reading.
                 let permit = Arc::clone(&self.refusals).try_acquire_owned().map_err(|_| RunsError::Flood)?;
                 self.tasks.spawn(async move {
-                    let _ = out.send(NodeToHub::Exit { job, end: RunEnd::Failed { why, message } }).await;
+                    let _ = out
+                        .send(NodeToHub::Exit { job, end: RunEnd::Failed { why, message }, usage: None })
+                        .await;
                     drop(permit);
                 });
                 return Ok(());
@@ -166,7 +168,7 @@ impl Runs {
             let end = process::run(&entry, job, &out, &credit, &cancel).await;
             tracing::info!(%label, job = job.0, ?end, "command ended");
             // The connection may be gone; then the hub has written the end itself.
-            let _ = out.send(NodeToHub::Exit { job, end }).await;
+            let _ = out.send(NodeToHub::Exit { job, end, usage: None }).await;
         });
         Ok(())
     }

@@ -306,7 +306,7 @@ impl Pump<'_> {
                 Err(_) => 0,
             };
             let data = data.split_to(data.len().min(LEAST + more));
-            let message = NodeToHub::Output { job: self.job, stream: self.stream, data };
+            let message = NodeToHub::Output { job: self.job, stream: self.stream, at: 0, data };
             if self.out.send(message).await.is_err() {
                 return false;
             }

@@ -70,7 +70,6 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite>(
         oldest: opening.oldest,
         newest: opening.newest,
         clock: now(),
-        commands: commands.infos(),
         extensions: Default::default(),
     };
     let greeting = async {
@@ -96,6 +95,8 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite>(
     let (acked, acks) = watch::channel(sent);
     let sent = Sent(AtomicU64::new(sent.0));
     let patience = heartbeat * MISSED;
+    // Room is there: nothing else has been said yet.
+    let _ = control.try_send(NodeToHub::Commands(commands.infos()));
     let hear = Hearing {
         runs: commands.runs(output.clone()),
         reader,
@@ -186,12 +187,13 @@ impl<R: AsyncRead + Unpin> Hearing<'_, R> {
                     self.acked.send_replace(seq);
                 }
                 HubToNode::Resync => self.core.resync(),
-                HubToNode::Run { job, label, credit } => {
+                HubToNode::Run(order) => {
                     self.look_at_the_allowlist().await;
-                    self.runs.start(self.commands, job, &label, credit)?;
+                    self.runs.start(self.commands, order.job, &order.label, order.credit)?;
                 }
                 HubToNode::Credit { job, credit } => self.runs.credit(job, credit)?,
                 HubToNode::Cancel { job } => self.runs.cancel(job),
+                HubToNode::Stdin { .. } | HubToNode::Resume { .. } | HubToNode::Forget { .. } => {}
                 HubToNode::Reject(refusal) => return Err(LinkError::Rejected(refusal)),
                 HubToNode::Welcome(_) => return Err(LinkError::Protocol("it says Welcome twice".to_owned())),
                 HubToNode::Fragment(_) => {

@@ -5,19 +5,21 @@
 //! names: <https://www.elastic.co/guide/en/ecs/current/ecs-field-reference.html>; `docs/protocol.md` lists ours.
 
 mod auth;
+mod command;
 mod node;
 
 use std::{fmt::Write as _, net::IpAddr};
 
 use serde_json::{Value, json};
 
-pub use node::{commands, detail as node_detail, summary as node_summary};
+pub use command::{commands, job, who_am_i};
+pub use node::{detail as node_detail, summary as node_summary};
 
 use crate::{
     command::RunEnd,
     event::{Detail, Event, EventType},
     facet::{FacetId, FacetStatus},
-    hub_event::{HubEvent, Requester},
+    hub_event::{CommandRun, HubEvent, Requester},
     session::Session,
     state_event::StateEntry,
     text::is_unsafe,
@@ -101,6 +103,9 @@ fn classify(kind: EventType) -> (&'static str, &'static [&'static str]) {
         T::AuthSudoDenied => ("process", &["denied"]),
         T::AuthAccountChanged => ("iam", &["change"]),
         T::AuthProbe => ("network", &["connection", "denied"]),
+        T::CommandQueued => ("process", &["info"]),
+        T::CommandRefused => ("process", &["denied"]),
+        T::AccessDenied => ("iam", &["denied"]),
         T::CommandStarted => ("process", &["start"]),
         T::CommandFinished => ("process", &["end"]),
     }
@@ -178,20 +183,49 @@ fn hub(out: &mut Doc, event: &HubEvent) {
             out.set("secmon.gap.count", to.0.saturating_sub(from.0).saturating_add(1));
             out.set("secmon.gap.reason", &**reason);
         }
-        HubEvent::CommandStarted { job, label, by } => command(out, job.0, label, by),
-        HubEvent::CommandFinished { job, label, by, end } => {
-            command(out, job.0, label, by);
+        HubEvent::CommandStarted(run) => command(out, run),
+        HubEvent::CommandFinished { run, end, usage } => {
+            command(out, run);
             run_end(out, end);
+            if let Some(usage) = usage {
+                out.set("secmon.command.usage", command::usage(usage));
+            }
+        }
+        HubEvent::CommandRefused { run, reason } => {
+            command(out, run);
+            out.set("event.outcome", "failure");
+            out.set("secmon.command.message", &**reason);
+        }
+        HubEvent::CommandQueued { run, expires } => {
+            command(out, run);
+            out.set("secmon.command.expires", expires.rfc3339());
+        }
+        HubEvent::Denied { by, request, reason, unlogged } => {
+            requester(out, "secmon.access.agent", by);
+            out.set("event.outcome", "failure");
+            out.set("secmon.access.request", &**request);
+            out.set("secmon.access.reason", &**reason);
+            if *unlogged > 0 {
+                out.set("secmon.access.unlogged", *unlogged);
+            }
         }
     }
 }
 
-fn command(out: &mut Doc, job: u64, label: &str, by: &Requester) {
-    out.set("secmon.command.job", job);
-    out.set("secmon.command.label", label);
+fn command(out: &mut Doc, run: &CommandRun) {
+    out.set("secmon.command.job", run.job.to_string());
+    out.set("secmon.command.label", &*run.label);
+    if !run.args.is_empty() {
+        out.set("secmon.command.args", command::args(&run.args));
+    }
+    out.set("secmon.command.detached", run.detached);
+    requester(out, "secmon.command.agent", &run.by);
+}
+
+fn requester(out: &mut Doc, agent: &str, by: &Requester) {
     out.set("user.id", by.uid.to_string());
     out.option("user.name", by.user.as_deref());
-    out.set("secmon.command.agent", &*by.agent);
+    out.set(agent, &*by.agent);
 }
 
 fn run_end(out: &mut Doc, end: &RunEnd) {
@@ -202,11 +236,11 @@ fn run_end(out: &mut Doc, end: &RunEnd) {
         RunEnd::Exited(code) => out.set("process.exit_code", *code),
         RunEnd::Signalled(signal) => out.set("secmon.command.signal", *signal),
         RunEnd::Failed { message, .. } => out.set("secmon.command.message", &**message),
-        RunEnd::TimedOut | RunEnd::Cancelled => {}
+        RunEnd::TimedOut | RunEnd::Cancelled | RunEnd::TooMuchOutput => {}
     }
 }
 
-/// The word for the end of a run: `exited`, `signalled`, `timed_out`, `cancelled` or `failed`.
+/// The word for the end of a run: `exited`, `signalled`, `timed_out`, `cancelled`, `too_much_output` or `failed`.
 #[must_use]
 pub fn run_end_word(end: &RunEnd) -> &'static str {
     match end {
@@ -214,6 +248,7 @@ pub fn run_end_word(end: &RunEnd) -> &'static str {
         RunEnd::Signalled(_) => "signalled",
         RunEnd::TimedOut => "timed_out",
         RunEnd::Cancelled => "cancelled",
+        RunEnd::TooMuchOutput => "too_much_output",
         RunEnd::Failed { .. } => "failed",
     }
 }

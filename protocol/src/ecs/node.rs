@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Doc, facet_name, facet_status, peer, session};
+use super::{Doc, commands, facet_name, facet_status, peer, session};
 use crate::{
     auth::AuthLogSource,
     codec::{self, CodecError},
-    command::CommandInfo,
     facet::{FacetId, FacetStatus},
     message::client::{NodeDetail, NodeSummary, Presence},
 };
@@ -88,13 +87,4 @@ fn entry(facet: FacetId, key: &[u8], value: &[u8]) -> Result<Option<Value>, Code
         FacetId::AUTH_LOG => Some(json!(codec::decode_value::<AuthLogSource>(value)?.source)),
         _ => None,
     })
-}
-
-/// Commands as JSON objects: `label`, `description`, `timeout_ms`.
-#[must_use]
-pub fn commands(commands: &[CommandInfo]) -> Vec<Value> {
-    commands
-        .iter()
-        .map(|c| json!({ "label": c.label, "description": c.description, "timeout_ms": c.timeout_ms }))
-        .collect()
 }

@@ -12,10 +12,11 @@ use super::{Refusal, fragmented, node::HostFacts};
 use crate::{
     bounded,
     codec::{self, Fragment},
-    command::{CommandInfo, OutputStream, RunEnd},
+    command::{Arg, CommandInfo, OutputStream, RunEnd, Usage},
     facet::{FacetId, FacetStatus},
+    hub_event::CommandRun,
     ids::{Cursor, JobId, NodeId, NodeName, RequestId},
-    limits::MAX_PATTERNS,
+    limits::{MAX_ARGS, MAX_PATTERNS},
     time::UnixNanos,
 };
 
@@ -53,7 +54,7 @@ pub enum ClientToHub {
         /// Which.
         filter: Filter,
     },
-    /// Run a command. Answered by Started, Output … and Exit, or by Error.
+    /// Run a command that ends with this connection. Answered by Started, Output … and Exit, or by Error.
     Run {
         /// The request.
         request: RequestId,
@@ -61,10 +62,15 @@ pub enum ClientToHub {
         node: String,
         /// Which command.
         label: String,
+        /// With which arguments.
+        #[serde(deserialize_with = "bounded::list::<_, _, MAX_ARGS>")]
+        args: Vec<Arg>,
         /// Output that may be sent at once; see [`crate::limits::chunk_cost`].
         credit: u32,
+        /// Whether this client has input for it, should the command read any: StdinCredit asks for it.
+        stdin: bool,
     },
-    /// More output of a run may be sent.
+    /// More output of a run, or of a job that is followed, may be sent.
     Credit {
         /// The run's request.
         request: RequestId,
@@ -86,6 +92,72 @@ pub enum ClientToHub {
         valid_secs: u32,
         /// Whether a known node of that name shall be given new papers and its old ones be refused.
         replace: bool,
+    },
+    /// A piece of a run's input, as far as StdinCredit has asked for it.
+    Stdin {
+        /// The run's request.
+        request: RequestId,
+        /// At most [`crate::limits::MAX_CHUNK`] bytes; none: its end.
+        data: Bytes,
+    },
+    /// Run a command that goes on without this client. Answered by [`HubToClient::Job`], or by Error.
+    Submit {
+        /// The request.
+        request: RequestId,
+        /// As in Get.
+        node: String,
+        /// Which command.
+        label: String,
+        /// With which arguments.
+        #[serde(deserialize_with = "bounded::list::<_, _, MAX_ARGS>")]
+        args: Vec<Arg>,
+        /// Seconds for which it may wait for a node that is away; 0: it does not wait.
+        queue_secs: u32,
+    },
+    /// Jobs, the latest first. Answered by [`HubToClient::Jobs`].
+    Jobs {
+        /// The request.
+        request: RequestId,
+        /// Which.
+        filter: JobFilter,
+    },
+    /// One job. Answered by [`HubToClient::Job`].
+    Job {
+        /// The request.
+        request: RequestId,
+        /// Its number, or a beginning of it that no other job has.
+        job: String,
+    },
+    /// What a job has printed. Answered by Output and OutputMissing …, and by [`HubToClient::Job`] at the end: of what
+    /// is kept, or of the job.
+    JobOutput {
+        /// The request.
+        request: RequestId,
+        /// As in Job.
+        job: String,
+        /// Whether to wait for more until the job is over.
+        follow: bool,
+        /// Output that may be sent at once; see [`crate::limits::chunk_cost`].
+        credit: u32,
+    },
+    /// End a job, or take it out of the queue. Answered by [`HubToClient::Job`] once that is under way.
+    CancelJob {
+        /// The request.
+        request: RequestId,
+        /// As in Job.
+        job: String,
+    },
+    /// Who this client is to the hub. Answered by [`HubToClient::You`].
+    WhoAmI {
+        /// The request.
+        request: RequestId,
+    },
+    /// Lock a node out at once and forget it. Answered by [`HubToClient::Removed`].
+    Remove {
+        /// The request.
+        request: RequestId,
+        /// As in Get.
+        node: String,
     },
     /// A piece of a larger message.
     Fragment(Fragment),
@@ -177,6 +249,8 @@ pub enum HubToClient {
         request: RequestId,
         /// How it ended.
         end: RunEnd,
+        /// What it took; none where it was not started, or not seen to end.
+        usage: Option<Usage>,
     },
     /// Answer to Enroll.
     Enrolling {
@@ -195,6 +269,52 @@ pub enum HubToClient {
         request: RequestId,
         /// Why.
         refusal: Refusal,
+    },
+    /// A run reads input: so much more may be sent.
+    StdinCredit {
+        /// The run's request.
+        request: RequestId,
+        /// How many bytes more; each chunk costs as in [`crate::limits::chunk_cost`].
+        credit: u32,
+    },
+    /// Answer to Submit, Job and CancelJob, and the end of a job's output.
+    Job {
+        /// The request.
+        request: RequestId,
+        /// The job as it now stands.
+        job: Box<JobSummary>,
+    },
+    /// Answer to Jobs, the latest first.
+    Jobs {
+        /// The request.
+        request: RequestId,
+        /// At most [`crate::limits::MAX_JOBS`].
+        jobs: Vec<JobSummary>,
+        /// Whether there are more that fit the filter.
+        more: bool,
+    },
+    /// Between two pieces of a job's output something is not kept.
+    OutputMissing {
+        /// The request.
+        request: RequestId,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// Answer to WhoAmI.
+    You {
+        /// The request.
+        request: RequestId,
+        /// Who, and what he may do.
+        who: Box<WhoAmI>,
+    },
+    /// Answer to Remove.
+    Removed {
+        /// The request.
+        request: RequestId,
+        /// Which node was removed.
+        node: NodeId,
+        /// Its name.
+        name: NodeName,
     },
     /// A piece of a larger message.
     Fragment(Fragment),
@@ -338,4 +458,151 @@ pub struct NodeDetail {
     pub commands: Vec<CommandInfo>,
     /// The entries of its facets: facet, key and value as the node encoded them.
     pub entries: Vec<(FacetId, Bytes, Bytes)>,
+}
+
+/// Which jobs somebody asks about. An empty list takes all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JobFilter {
+    /// Patterns for the node's name or its id, as in [`Filter`].
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_PATTERNS>")]
+    pub nodes: Vec<String>,
+    /// States.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_PATTERNS>")]
+    pub states: Vec<JobState>,
+    /// Most jobs of the answer; 0: [`crate::limits::MAX_JOBS`].
+    pub limit: u32,
+}
+
+/// Where a job stands. Numbers are frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum JobState {
+    /// It waits for its node.
+    Queued,
+    /// It was handed to its node, which has not said that its process stands.
+    Sent,
+    /// Its process stands.
+    Running,
+    /// Its process ended: by itself, by a signal, or because of its time or its output.
+    Finished,
+    /// It was not run: its node refused it, or could not start it.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// Its node did not come in time.
+    Expired,
+    /// Its node died under it, or was removed.
+    Lost,
+}
+
+impl JobState {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Sent,
+        Self::Running,
+        Self::Finished,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Lost,
+    ];
+
+    /// The word used outward.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Whether nothing more will come of it.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        !matches!(self, Self::Queued | Self::Sent | Self::Running)
+    }
+}
+
+/// One job: a detached command, from its queueing until it is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSummary {
+    /// The node's id.
+    pub node: NodeId,
+    /// The node's name when it was made.
+    pub name: NodeName,
+    /// What runs, for whom.
+    pub run: CommandRun,
+    /// Where it stands.
+    pub state: JobState,
+    /// When it was asked for.
+    pub made: UnixNanos,
+    /// Until when it may wait for its node; none where it did not have to.
+    pub expires: Option<UnixNanos>,
+    /// When its process came to stand.
+    pub started: Option<UnixNanos>,
+    /// When it was over.
+    pub ended: Option<UnixNanos>,
+    /// How it ended.
+    pub end: Option<RunEnd>,
+    /// What it took.
+    pub usage: Option<Usage>,
+    /// Bytes that it printed, as far as the hub has heard of them.
+    pub output: u64,
+    /// How many of them are not kept.
+    pub dropped: u64,
+}
+
+/// Who a client is to the hub, and what it may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhoAmI {
+    /// The user id of the peer of the socket.
+    pub uid: u32,
+    /// The user's name, where it has one.
+    pub user: Option<String>,
+    /// The peer's groups, its own first, with their names where they have one.
+    pub groups: Vec<(u32, Option<String>)>,
+    /// The access rules that apply, whose permissions add up. None: it was let in for nothing but to ask this.
+    pub rules: Vec<Rule>,
+}
+
+/// One access rule, as it applies to who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Which: `[[access]] 2 (group ops)`.
+    pub name: String,
+    /// What it makes of its users.
+    pub role: Role,
+    /// Patterns of the nodes that it covers; empty: all.
+    pub nodes: Vec<String>,
+    /// Patterns of the commands that it covers; empty: all, where the role runs any.
+    pub commands: Vec<String>,
+}
+
+/// What somebody may do on the nodes of a rule. Numbers are frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// See nodes, their state and their events.
+    Viewer,
+    /// That, and run the commands that the rule names.
+    Operator,
+    /// That, and run every command, enrol nodes and remove them.
+    Admin,
+}
+
+impl Role {
+    /// The word used outward.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
 }

@@ -1,9 +1,10 @@
-//! The messages of the three conversations. A released message never changes: what changes is a new
+//! The messages of the four conversations. A released message never changes: what changes is a new
 //! protocol version beside it, with golden vectors of its own.
 
 pub mod client;
 pub mod join;
 pub mod node;
+pub mod runner;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,10 @@ pub enum ErrorCode {
     Internal,
     /// A place that the hub's log never had.
     BadCursor,
+    /// No job of that number, or several whose numbers begin so.
+    UnknownJob,
+    /// The job is in a state in which that cannot be done.
+    JobState,
 }
 
 /// A refusal: a code for programs and a sentence for people.

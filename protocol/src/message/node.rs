@@ -12,9 +12,9 @@ use super::{Refusal, fragmented};
 use crate::{
     bounded,
     codec::Fragment,
-    command::{CommandInfo, OutputStream, RunEnd},
+    command::{Arg, CommandInfo, OutputStream, RunEnd, Usage},
     ids::{Epoch, JobId, NodeId, NodeName, Seq},
-    limits::MAX_COMMANDS,
+    limits::{MAX_ARGS, MAX_COMMANDS, MAX_HELD_JOBS},
     time::UnixNanos,
 };
 
@@ -35,7 +35,7 @@ pub enum NodeToHub {
         /// The number in the Ping.
         nonce: u64,
     },
-    /// The allowlist has changed; this is all of it, at most [`MAX_COMMANDS`].
+    /// What may be run here, all of it, at most [`MAX_COMMANDS`]: after Welcome, and again when it has changed.
     Commands(#[serde(deserialize_with = "bounded::list::<_, _, MAX_COMMANDS>")] Vec<CommandInfo>),
     /// A run's process stands.
     Started {
@@ -44,12 +44,14 @@ pub enum NodeToHub {
         /// Its process on the node.
         pid: u32,
     },
-    /// What a run printed, in the order of its stream.
+    /// What a run printed, in the order in which it came out of its two pipes.
     Output {
         /// The run.
         job: JobId,
         /// Which stream.
         stream: OutputStream,
+        /// Bytes that the run had printed before these, both streams together.
+        at: u64,
         /// At most [`crate::limits::MAX_CHUNK`] bytes.
         data: Bytes,
     },
@@ -59,7 +61,19 @@ pub enum NodeToHub {
         job: JobId,
         /// How it ended.
         end: RunEnd,
+        /// What it took; none where it was not started, or not seen to end.
+        usage: Option<Usage>,
     },
+    /// More of a run's input may be sent. Comes first after Started, where the run reads input at all.
+    StdinCredit {
+        /// The run.
+        job: JobId,
+        /// How many bytes more; each chunk costs as in [`crate::limits::chunk_cost`].
+        credit: u32,
+    },
+    /// The detached jobs that this node holds, at most [`MAX_HELD_JOBS`]: after Welcome, before anything of a run. What
+    /// the hub has handed to it and does not find here was lost, or was never received.
+    Jobs(#[serde(deserialize_with = "bounded::list::<_, _, MAX_HELD_JOBS>")] Vec<HeldJob>),
     /// A piece of a larger message.
     Fragment(Fragment),
 }
@@ -84,15 +98,8 @@ pub enum HubToNode {
         nonce: u64,
     },
     /// Start a command.
-    Run {
-        /// The run's number; unique while the connection stands.
-        job: JobId,
-        /// Which command.
-        label: String,
-        /// Output that may be sent at once; see [`crate::limits::chunk_cost`].
-        credit: u32,
-    },
-    /// End a run: TERM to its process group, then KILL.
+    Run(Order),
+    /// End a run: TERM to its processes, then KILL.
     Cancel {
         /// The run.
         job: JobId,
@@ -104,8 +111,55 @@ pub enum HubToNode {
         /// How much more.
         credit: u32,
     },
+    /// A piece of a run's input.
+    Stdin {
+        /// The run.
+        job: JobId,
+        /// At most [`crate::limits::MAX_CHUNK`] bytes; none: its end.
+        data: Bytes,
+    },
+    /// A detached job that the node holds goes on here: send its output from this place on, and its end.
+    Resume {
+        /// The job.
+        job: JobId,
+        /// Bytes of its output that the hub has; what is before them may be forgotten, and counts as granted again.
+        have: u64,
+    },
+    /// The end of a detached job is kept, or nobody wants it: the node may forget the job, all but its number.
+    Forget {
+        /// The job.
+        job: JobId,
+    },
     /// A piece of a larger message.
     Fragment(Fragment),
+}
+
+/// What a hub wants to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The run's number. A node never starts two detached ones of the same number, not even after a restart.
+    pub job: JobId,
+    /// Which command.
+    pub label: String,
+    /// With which arguments.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_ARGS>")]
+    pub args: Vec<Arg>,
+    /// Output that may be sent at once; see [`crate::limits::chunk_cost`].
+    pub credit: u32,
+    /// Whether somebody is there to send input, if the entry allows any. Else there is none.
+    pub stdin: bool,
+    /// Whether it goes on, and its output waits, while the connection is lost. A run that is not detached ends with
+    /// its connection.
+    pub detached: bool,
+}
+
+/// A detached job that a node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldJob {
+    /// Which.
+    pub job: JobId,
+    /// Its process, where it stands or stood.
+    pub pid: Option<u32>,
 }
 
 fragmented!(NodeToHub);
@@ -126,9 +180,6 @@ pub struct Hello {
     pub newest: Seq,
     /// The node's clock as this message was made.
     pub clock: UnixNanos,
-    /// What may be run here; at most [`MAX_COMMANDS`].
-    #[serde(deserialize_with = "bounded::list::<_, _, MAX_COMMANDS>")]
-    pub commands: Vec<CommandInfo>,
     /// Room for later versions: number and value, ignored by who does not know the number.
     pub extensions: BTreeMap<u16, Bytes>,
 }

@@ -34,6 +34,7 @@ use super::{
     wire::{self, Reader},
 };
 use crate::{
+    access::Grants,
     actor::{Message, Wire, unix_now},
     core::{ClientId, MAX_RUNS_PER_CLIENT},
 };
@@ -98,6 +99,7 @@ async fn converse(
     by: Requester,
     shared: &Arc<Shared>,
 ) -> Ending {
+    let grants = Arc::new(Grants::everything("root and the hub's own user"));
     let client = ClientId(shared.number());
     let (queue, waiting) = mpsc::channel(QUEUE);
     let (answers, answered) = mpsc::channel(ANSWERS);
@@ -105,7 +107,7 @@ async fn converse(
     let kill = CancellationToken::new();
     let wire = Wire { queue, kill: kill.clone() };
     shared.actor.send(Message::ClientUp(client, wire)).await;
-    let requests = requests::Requests::new(client, by, answers, events, shared.clone());
+    let requests = requests::Requests::new(client, (by, grants), answers, events, shared.clone());
     let ending = tokio::select! {
         ending = Box::pin(requests.serve(&mut reader, &shared.finish)) => ending,
         ending = writer::run(&mut write, waiting, answered, pending) => ending,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use secmon_protocol::{
     codec,
     hub_event::Requester,
-    ids::{NodeName, RequestId},
+    ids::{JobId, NodeName, RequestId},
     limits::MAX_MESSAGE,
     message::{
         ErrorCode, Refusal,
@@ -21,6 +21,7 @@ use super::{
     subscription::{Matcher, Outgoing, Subscription, unreadable},
 };
 use crate::{
+    access::Grants,
     actor::Message,
     core::{ClientId, RunRequest, Start, snapshot_too_large},
     hub,
@@ -36,6 +37,7 @@ struct Misplaced;
 pub(super) struct Requests {
     client: ClientId,
     by: Requester,
+    grants: Arc<Grants>,
     answers: mpsc::Sender<HubToClient>,
     events: mpsc::Sender<Outgoing>,
     shared: Arc<Shared>,
@@ -45,12 +47,12 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(
         client: ClientId,
-        by: Requester,
+        (by, grants): (Requester, Arc<Grants>),
         answers: mpsc::Sender<HubToClient>,
         events: mpsc::Sender<Outgoing>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { client, by, answers, events, shared, subscriptions: HashMap::new() }
+        Self { client, by, grants, answers, events, shared, subscriptions: HashMap::new() }
     }
 
     /// Answers until the connection ends, or until `finish` and all subscriptions have what there is; then the
@@ -112,8 +114,10 @@ impl Requests {
                     Err(refusal) => (request, Err(refusal)),
                 }
             }
-            ClientToHub::Run { request, node, label, credit } => {
-                let wish = RunRequest { request, node, label, credit, by: self.by.clone() };
+            ClientToHub::Run { request, node, label, args, credit, stdin } => {
+                let (by, grants) = (self.by.clone(), self.grants.clone());
+                let job = JobId(rand::random());
+                let wish = RunRequest { request, node, label, args, credit, stdin, job, grants, by };
                 actor.send(Message::Run(client, wish)).await;
                 return Ok(None);
             }
@@ -126,6 +130,16 @@ impl Requests {
                     actor.send(Message::Cancel(client, request)).await;
                 }
                 return Ok(None);
+            }
+            ClientToHub::Stdin { .. } => return Ok(None),
+            ClientToHub::Submit { request, .. }
+            | ClientToHub::Jobs { request, .. }
+            | ClientToHub::Job { request, .. }
+            | ClientToHub::JobOutput { request, .. }
+            | ClientToHub::CancelJob { request, .. }
+            | ClientToHub::WhoAmI { request }
+            | ClientToHub::Remove { request, .. } => {
+                (request, Err(Refusal::new(ErrorCode::Internal, "not built yet")))
             }
             ClientToHub::Enroll { request, name, valid_secs, replace } => {
                 (request, self.enroll(request, name, valid_secs, replace).await)
