@@ -27,6 +27,16 @@ pub struct CommandInfo {
     pub stdin: bool,
 }
 
+impl CommandInfo {
+    /// A command without arguments, input or limits of its own.
+    #[must_use]
+    pub fn plain(label: impl Into<String>, description: impl Into<String>, timeout_ms: u64) -> Self {
+        let (label, description) = (label.into(), description.into());
+        let (max_output, concurrency) = (None, None);
+        Self { label, description, args: vec![], timeout_ms, max_output, concurrency, stdin: false }
+    }
+}
+
 /// One argument that a command takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArgInfo {

@@ -224,7 +224,6 @@ mod tests {
             oldest: Seq(1),
             newest: Seq(6),
             clock: NOW.unix,
-            commands: vec![],
             extensions: Default::default(),
         };
         let in_pieces = [
@@ -242,7 +241,14 @@ mod tests {
                 from: StartFrom::Cursor(Cursor { log: LogId(9), n: 3 }),
                 filter,
             },
-            ClientToHub::Run { request, node: "web-1".into(), label: "up".into(), credit: 4096 },
+            ClientToHub::Run {
+                request,
+                node: "web-1".into(),
+                label: "up".into(),
+                args: vec![],
+                credit: 4096,
+                stdin: false,
+            },
         ];
         let event =
             AuthEvent::new(NOW.unix, "sshd", Some(1), AuthAction::Accepted, "Accepted publickey for a");

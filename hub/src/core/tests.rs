@@ -4,7 +4,6 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use secmon_protocol::{
     codec,
-    command::CommandInfo,
     facet::{FacetId, FacetStatus},
     ids::{Epoch, LogId},
     limits::MAX_VALUE,
@@ -53,7 +52,6 @@ fn hello(epoch: u64, oldest: u64, newest: u64) -> Hello {
         oldest: Seq(oldest),
         newest: Seq(newest),
         clock: at(2).unix,
-        commands: vec![CommandInfo { label: "up".into(), description: String::new(), timeout_ms: 1 }],
         extensions: Default::default(),
     }
 }

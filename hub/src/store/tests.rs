@@ -52,7 +52,7 @@ fn node() -> NodeRow {
         stale: true,
         connected: true,
         others: vec![Standing { epoch: Epoch(9), log_epoch: Epoch(8), last: Seq(7) }],
-        commands: vec![CommandInfo { label: "x".into(), description: "y".into(), timeout_ms: 7 }],
+        commands: vec![CommandInfo::plain("x", "y", 7)],
     }
 }
 

@@ -184,8 +184,8 @@ async fn a_node_that_sends_more_than_its_share_is_cut_off_and_the_list_goes_on()
         records(key),
         records(value),
         NodeToHub::Records(many.freeze()),
-        NodeToHub::Commands(vec![CommandInfo { label, description, timeout_ms: 0 }]),
-        NodeToHub::Output { job, stream: OutputStream::Stdout, data: vec![7; (64 << 10) + 1].into() },
+        NodeToHub::Commands(vec![CommandInfo::plain(label, description, 0)]),
+        NodeToHub::Output { job, stream: OutputStream::Stdout, at: 0, data: vec![7; (64 << 10) + 1].into() },
     ] {
         let mut bad = hub.node(&papers).await;
         bad.wire.send(&message).await;

@@ -9,7 +9,7 @@ use secmon_protocol::{
     message::{
         ErrorCode, Refusal,
         client::{ClientToHub, Filter, From, HubToClient},
-        node::{HubToNode, NodeToHub},
+        node::{HubToNode, NodeToHub, Order},
     },
 };
 
@@ -18,7 +18,10 @@ const CREDIT: u32 = 3 * MIN_CHUNK_COST;
 async fn begin(client: &mut Client, node: &str, label: &str) -> RequestId {
     let request = client.request();
     let (node, label) = (node.to_owned(), label.to_owned());
-    client.wire.send(&ClientToHub::Run { request, node, label, credit: CREDIT }).await;
+    client
+        .wire
+        .send(&ClientToHub::Run { request, node, label, args: vec![], credit: CREDIT, stdin: false })
+        .await;
     request
 }
 
@@ -32,7 +35,7 @@ async fn refused(client: &mut Client, node: &str, label: &str) -> Refusal {
 
 async fn handed_over(node: &mut Node) -> secmon_protocol::ids::JobId {
     match node.next().await {
-        Some(HubToNode::Run { job, credit: CREDIT, .. }) => job,
+        Some(HubToNode::Run(Order { job, credit: CREDIT, .. })) => job,
         other => panic!("{other:?}"),
     }
 }
@@ -50,15 +53,15 @@ async fn a_run_streams_its_output_and_ends_with_its_exit_code() {
     watcher.event("command.started").await;
     node.wire.send(&NodeToHub::Started { job, pid: 7 }).await;
     let data = Bytes::from_static(b"\x00\xffbytes");
-    node.wire.send(&NodeToHub::Output { job, stream: OutputStream::Stderr, data: data.clone() }).await;
+    node.wire.send(&NodeToHub::Output { job, stream: OutputStream::Stderr, at: 0, data: data.clone() }).await;
     client.wire.send(&ClientToHub::Credit { request, credit: MIN_CHUNK_COST }).await;
     let granted = node.next().await;
     assert_eq!(granted, Some(HubToNode::Credit { job, credit: MIN_CHUNK_COST }));
-    node.wire.send(&NodeToHub::Exit { job, end: RunEnd::Exited(3) }).await;
+    node.wire.send(&NodeToHub::Exit { job, end: RunEnd::Exited(3), usage: None }).await;
     let id = node.welcome.node;
     assert_eq!(client.next().await, HubToClient::Started { request, job, node: id, pid: 7 });
     assert_eq!(client.next().await, HubToClient::Output { request, stream: OutputStream::Stderr, data });
-    assert_eq!(client.next().await, HubToClient::Exit { request, end: RunEnd::Exited(3) });
+    assert_eq!(client.next().await, HubToClient::Exit { request, end: RunEnd::Exited(3), usage: None });
     watcher.event("command.finished").await;
     hub.stop().await;
 }
@@ -87,11 +90,11 @@ async fn a_node_that_sends_more_than_it_was_granted_is_cut_off_and_its_runs_end(
     let request = begin(&mut client, "web-1", "uptime").await;
     let job = handed_over(&mut node).await;
     let data = Bytes::from(vec![0; MAX_CHUNK]);
-    node.wire.send(&NodeToHub::Output { job, stream: OutputStream::Stdout, data }).await;
+    node.wire.send(&NodeToHub::Output { job, stream: OutputStream::Stdout, at: 0, data }).await;
     assert_eq!(node.next().await, None);
     let exit = client.next().await;
     assert!(
-        matches!(&exit, HubToClient::Exit { request: of, end: RunEnd::Failed { why: RunFailure::NodeLost, .. } } if *of == request),
+        matches!(&exit, HubToClient::Exit { request: of, end: RunEnd::Failed { why: RunFailure::Lost, .. }, .. } if *of == request),
         "{exit:?}"
     );
     hub.stop().await;
@@ -107,8 +110,8 @@ async fn what_a_node_says_of_a_label_that_it_did_not_list_reaches_the_client() {
     let request = begin(&mut client, "web-1", "added-just-now").await;
     let job = handed_over(&mut node).await;
     let end = RunEnd::Failed { why: RunFailure::UnknownLabel, message: "it has: id".into() };
-    node.wire.send(&NodeToHub::Exit { job, end: end.clone() }).await;
-    assert_eq!(client.next().await, HubToClient::Exit { request, end });
+    node.wire.send(&NodeToHub::Exit { job, end: end.clone(), usage: None }).await;
+    assert_eq!(client.next().await, HubToClient::Exit { request, end, usage: None });
     hub.stop().await;
 }
 
@@ -128,7 +131,7 @@ async fn a_run_ends_for_its_client_though_the_store_refuses_what_came_with_its_e
     drop(node);
     let exit = client.next().await;
     assert!(
-        matches!(&exit, HubToClient::Exit { request: of, end: RunEnd::Failed { why: RunFailure::NodeLost, .. } } if *of == request),
+        matches!(&exit, HubToClient::Exit { request: of, end: RunEnd::Failed { why: RunFailure::Lost, .. }, .. } if *of == request),
         "{exit:?}"
     );
     hub.stop().await;

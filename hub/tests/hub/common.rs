@@ -13,7 +13,6 @@ use secmon_hub::{Hub, HubConfig, HubError, HubSection, LogSection, SocketSection
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent},
     codec::{self, Assembler, Message},
-    command::CommandInfo,
     facet::FacetId,
     ids::{Epoch, RequestId, Seq},
     message::{
@@ -344,7 +343,6 @@ pub(crate) fn hello(epoch: u64, oldest: u64, newest: u64) -> Hello {
         oldest: Seq(oldest),
         newest: Seq(newest),
         clock: now(),
-        commands: vec![CommandInfo { label: "uptime".into(), description: String::new(), timeout_ms: 1000 }],
         extensions: Default::default(),
     }
 }

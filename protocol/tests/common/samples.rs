@@ -42,10 +42,7 @@ pub(crate) fn facts() -> HostFacts {
 }
 
 pub(crate) fn commands() -> Vec<CommandInfo> {
-    vec![
-        CommandInfo { label: "restart-web".into(), description: "Restart nginx".into(), timeout_ms: 30_000 },
-        CommandInfo { label: "uptime".into(), description: String::new(), timeout_ms: 250 },
-    ]
+    vec![CommandInfo::plain("restart-web", "Restart nginx", 30_000), CommandInfo::plain("uptime", "", 250)]
 }
 
 pub(crate) fn unavailable() -> Unavailable {

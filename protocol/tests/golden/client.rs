@@ -84,7 +84,7 @@ fn output() -> Vec<(&'static str, HubToClient)> {
     vec![
         ("", HubToClient::Started { request: REQUEST, job: JobId(77), node: NODE, pid: 4321 }),
         ("", HubToClient::Output { request: REQUEST, stream: OutputStream::Stdout, data }),
-        ("", HubToClient::Exit { request: REQUEST, end: RunEnd::Signalled(15) }),
+        ("", HubToClient::Exit { request: REQUEST, end: RunEnd::Signalled(15), usage: None }),
         (
             "",
             HubToClient::Enrolling {

@@ -95,7 +95,7 @@ fn run_messages() -> BoxedStrategy<HubToClient> {
             stream,
             data
         }),
-        (request(), run_end()).prop_map(|(request, end)| HubToClient::Exit { request, end }),
+        (request(), run_end()).prop_map(|(request, end)| HubToClient::Exit { request, end, usage: None }),
     ]
     .boxed()
 }

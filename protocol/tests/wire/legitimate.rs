@@ -29,7 +29,7 @@ fn passes<M: Message + PartialEq + Debug>(message: M) {
 }
 
 fn commands(label: &str, description: &str) -> Vec<CommandInfo> {
-    let one = |_| CommandInfo { label: label.to_owned(), description: description.to_owned(), timeout_ms: 0 };
+    let one = |_| CommandInfo::plain(label.to_owned(), description.to_owned(), 0);
     (0..MAX_COMMANDS).map(one).collect()
 }
 

@@ -29,8 +29,13 @@ pub(crate) fn node_to_hub() -> BoxedStrategy<NodeToHub> {
         number().prop_map(|nonce| NodeToHub::Pong { nonce }),
         commands().prop_map(NodeToHub::Commands),
         (job(), any::<u32>()).prop_map(|(job, pid)| NodeToHub::Started { job, pid }),
-        (job(), stream(), bytes()).prop_map(|(job, stream, data)| NodeToHub::Output { job, stream, data }),
-        (job(), run_end()).prop_map(|(job, end)| NodeToHub::Exit { job, end }),
+        (job(), stream(), bytes()).prop_map(|(job, stream, data)| NodeToHub::Output {
+            job,
+            stream,
+            at: 0,
+            data
+        }),
+        (job(), run_end()).prop_map(|(job, end)| NodeToHub::Exit { job, end, usage: None }),
         fragment().prop_map(NodeToHub::Fragment),
     ]
     .boxed()

@@ -1,5 +1,7 @@
 //! Runs: their credit, their ends, and who decides what there is to run.
 
+use std::sync::Arc;
+
 use secmon_protocol::{
     command::{MAX_LABEL, OutputStream, RunEnd, RunFailure},
     hub_event::Requester,
@@ -8,10 +10,13 @@ use secmon_protocol::{
 };
 
 use super::*;
+use crate::access::Grants;
 
 fn wish(request: u64, credit: u32) -> RunRequest {
     let by = Requester { uid: 0, user: None, pid: None, agent: String::new() };
-    RunRequest { request: RequestId(request), node: "web-1".into(), label: "up".into(), credit, by }
+    let (node, label, args) = ("web-1".into(), "up".into(), vec![]);
+    let (job, grants) = (JobId(request), Arc::new(Grants::everything("test")));
+    RunRequest { request: RequestId(request), node, label, args, credit, stdin: false, job, grants, by }
 }
 
 #[test]
@@ -54,13 +59,16 @@ fn whether_there_is_a_command_is_the_nodes_to_say() {
     let mut out = vec![];
     core.handle_run(at(4), ClientId(1), RunRequest { label: "new".into(), ..wish(1, 0) }, &mut out);
     assert_eq!(logged(&out), ["command.started"]);
-    let run = |e: &Effect| matches!(e, Effect::ToNode(_, HubToNode::Run { label, .. }) if label == "new");
+    let run = |e: &Effect| matches!(e, Effect::ToNode(_, HubToNode::Run(order)) if order.label == "new");
     assert_eq!(count(&out, run), 1);
     out.clear();
     let end = RunEnd::Failed { why: RunFailure::Refused, message: "others may write it".into() };
-    core.handle_exit(at(5), Link(1), JobId(1), end.clone(), &mut out);
+    core.handle_exit(at(5), Link(1), JobId(1), (end.clone(), None), &mut out);
     assert_eq!(logged(&out), ["command.finished"]);
-    assert!(out.contains(&Effect::ToClient(ClientId(1), HubToClient::Exit { request: RequestId(1), end })));
+    assert!(out.contains(&Effect::ToClient(
+        ClientId(1),
+        HubToClient::Exit { request: RequestId(1), end, usage: None }
+    )));
     for label in [String::new(), "x".repeat(MAX_LABEL + 1)] {
         out.clear();
         core.handle_run(at(4), ClientId(1), RunRequest { label, ..wish(2, 0) }, &mut out);
@@ -81,7 +89,7 @@ fn a_run_outlives_its_client_until_its_exit() {
     core.handle_client_down(ClientId(1), &mut out);
     assert_eq!(out, [Effect::ToNode(Link(1), HubToNode::Cancel { job: JobId(1) })]);
     out.clear();
-    core.handle_exit(at(5), Link(1), JobId(1), RunEnd::Cancelled, &mut out);
+    core.handle_exit(at(5), Link(1), JobId(1), (RunEnd::Cancelled, None), &mut out);
     assert_eq!(logged(&out), ["command.finished"]);
     assert_eq!(count(&out, |e| matches!(e, Effect::ToClient(..))), 0);
 }
