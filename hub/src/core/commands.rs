@@ -11,8 +11,8 @@ use secmon_protocol::{
 
 use super::{Core, Dirty, Link};
 
-/// Most bytes of all texts of a node's commands: those of the largest allowlist, a file of 1 MiB.
-const MAX_TEXTS: usize = 1 << 20;
+/// Most bytes of all texts of a node's commands: twice what the largest allowlist, a file of 1 MiB, can hold.
+const MAX_TEXTS: usize = 2 << 20;
 
 impl Core {
     /// A node says what may be run on it. It has passed [`check`].
