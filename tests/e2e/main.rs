@@ -6,6 +6,7 @@ mod auth_log;
 mod auth_sources;
 mod bench;
 mod commands;
+mod jobs;
 mod joining;
 mod kernel_wireguard;
 mod login;
