@@ -10,6 +10,7 @@ mod jobs;
 mod joining;
 mod kernel_wireguard;
 mod login;
+mod many;
 mod mistakes;
 mod network;
 mod outbox;
