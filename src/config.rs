@@ -27,6 +27,8 @@ pub(crate) struct Config {
     #[cfg(feature = "hub")]
     pub(crate) log: secmon_hub::LogSection,
     #[cfg(feature = "hub")]
+    pub(crate) jobs: secmon_hub::JobsSection,
+    #[cfg(feature = "hub")]
     pub(crate) socket: secmon_hub::SocketSection,
     #[cfg(feature = "node")]
     pub(crate) node: secmon_node::NodeSection,
@@ -46,6 +48,9 @@ pub(crate) struct Config {
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "log")]
     _log: serde::de::IgnoredAny,
+    #[cfg(not(feature = "hub"))]
+    #[serde(rename = "jobs")]
+    _jobs: serde::de::IgnoredAny,
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "socket")]
     _socket: serde::de::IgnoredAny,

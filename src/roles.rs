@@ -152,6 +152,7 @@ Then, here:  secmon enroll NAME")]
             socket_path: config::socket_path(socket, places.state_dir.as_deref(), &state),
             hub: config.hub,
             log: config.log,
+            jobs: config.jobs,
             socket: config.socket,
         };
         logs(LevelFilter::INFO);

@@ -1,6 +1,8 @@
 //! The hub's part of the configuration, and its checks: all of them happen before a port is bound or a
 //! file is written.
 
+mod jobs;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -18,6 +20,7 @@ use secmon_protocol::{
     units,
 };
 
+pub use self::jobs::JobsSection;
 use crate::HubError;
 
 /// Most entries of `hub.advertise`; a token carries no more addresses.
@@ -123,6 +126,8 @@ pub struct HubConfig {
     pub hub: HubSection,
     /// `[log]`.
     pub log: LogSection,
+    /// `[jobs]`.
+    pub jobs: JobsSection,
     /// `[socket]`.
     pub socket: SocketSection,
     /// Where the socket for clients goes; `socket.path` is not looked at.
@@ -144,6 +149,7 @@ impl HubConfig {
         if !(MIN_LOG_AGE..=MAX_LOG_AGE).contains(&self.log.age) {
             return Err(HubError::config("log.age", "1 minute to 3650 days are possible"));
         }
+        self.jobs.check()?;
         if self.hub.advertise.len() > MAX_ADVERTISE {
             return Err(HubError::config("hub.advertise", format!("at most {MAX_ADVERTISE} are possible")));
         }

@@ -25,7 +25,7 @@ mod tickets;
 mod tls;
 mod trouble;
 
-pub use config::{Durability, HubConfig, HubSection, LogSection, SocketSection};
+pub use config::{Durability, HubConfig, HubSection, JobsSection, LogSection, SocketSection};
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use conn::fuzzing;
