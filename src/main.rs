@@ -71,6 +71,9 @@ fn coloured(stream: &impl std::io::IsTerminal) -> bool {
 }
 
 fn main() -> ExitCode {
+    // Where a shell asks what could stand next, that is answered, and all.
+    #[cfg(feature = "client")]
+    clap_complete::CompleteEnv::with_factory(<Arguments as clap::CommandFactory>::command).complete();
     let arguments = Arguments::parse();
     #[cfg(any(feature = "hub", feature = "client"))]
     let socket = arguments.socket;
