@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) log: secmon_hub::LogSection,
     #[cfg(feature = "hub")]
     pub(crate) socket: secmon_hub::SocketSection,
+    #[cfg(feature = "hub")]
+    pub(crate) access: Vec<secmon_hub::AccessSection>,
     #[cfg(feature = "node")]
     pub(crate) node: secmon_node::NodeSection,
     #[cfg(feature = "node")]
@@ -49,6 +51,9 @@ pub(crate) struct Config {
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "socket")]
     _socket: serde::de::IgnoredAny,
+    #[cfg(not(feature = "hub"))]
+    #[serde(rename = "access")]
+    _access: serde::de::IgnoredAny,
     #[cfg(not(feature = "node"))]
     #[serde(rename = "node")]
     _node: serde::de::IgnoredAny,

@@ -153,6 +153,7 @@ Then, here:  secmon enroll NAME")]
             hub: config.hub,
             log: config.log,
             socket: config.socket,
+            access: config.access,
         };
         logs(LevelFilter::INFO);
         Builder::new_multi_thread().enable_all().build()?.block_on(async {

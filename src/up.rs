@@ -78,6 +78,7 @@ pub(crate) fn up(arguments: UpArgs, socket: Option<PathBuf>) -> Result<(), Faile
         hub: std::mem::take(&mut config.hub),
         log: std::mem::take(&mut config.log),
         socket: std::mem::take(&mut config.socket),
+        access: std::mem::take(&mut config.access),
     };
     roles::logs(LevelFilter::WARN);
     let runtime = Builder::new_multi_thread().enable_all().build()?;

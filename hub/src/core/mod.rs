@@ -8,12 +8,14 @@
 //! order. Nothing here decodes an event or a value of a facet.
 
 mod commands;
+mod denied;
 mod enrol;
 mod incoming;
 mod log;
 mod node;
 mod reading;
 mod records;
+mod remove;
 mod resolve;
 mod runs;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use secmon_protocol::{
 
 pub use self::{
     commands::check as check_commands,
+    denied::Denial,
     enrol::{Admission, DEFAULT_VALIDITY, Enrolling, MAX_VALIDITY, TokenRow},
     incoming::{BadRecord, Incoming, Meaning, batch_cost},
     log::{LogRow, MAX_PREDECESSORS, Predecessor, Start},
@@ -43,6 +46,7 @@ pub use self::{
     runs::{MAX_RUNS_PER_CLIENT, RunRequest},
 };
 use self::{log::Log, node::Node, runs::Run};
+use crate::access::Denials;
 pub use crate::ca::Fingerprint;
 
 /// The time, as the caller read it.
@@ -101,6 +105,8 @@ pub enum Write {
     Token(TokenRow),
     /// A token that is of no use any more.
     ForgetToken(Fingerprint),
+    /// A node that was removed, with its state.
+    ForgetNode(NodeId),
 }
 
 /// What an operator should know.
@@ -178,6 +184,7 @@ pub struct Core {
     dirty: BTreeMap<NodeId, Dirty>,
     /// The acknowledgements that go out with the next flush.
     acks: BTreeMap<Link, Seq>,
+    denials: Denials,
 }
 
 impl Core {
@@ -202,6 +209,7 @@ impl Core {
             runs: BTreeMap::new(),
             dirty: BTreeMap::new(),
             acks: BTreeMap::new(),
+            denials: Denials::default(),
         }
     }
 
@@ -209,7 +217,8 @@ impl Core {
     /// happened.
     pub fn restore(&mut self, kept: Kept) {
         let log = self.log.restored(kept.log);
-        *self = Self::with(log, kept.nodes, kept.tokens, self.heartbeat);
+        let denials = std::mem::take(&mut self.denials);
+        *self = Self { denials, ..Self::with(log, kept.nodes, kept.tokens, self.heartbeat) };
     }
 
     /// The last place of the log.

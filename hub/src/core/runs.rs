@@ -128,15 +128,17 @@ impl Core {
     /// The node that is wished, connected. Whether it has the command is its own to say: its file is what
     /// counts, as it is at that moment, and its answer tells an empty one from one that it may not trust.
     fn able(&self, now: Now, wish: &RunRequest) -> Result<(NodeId, Link), Refusal> {
-        let node = match self.find(now, &wish.node) {
+        let node = match self.find(now, &wish.grants, &wish.node) {
             Ok(node) => node,
             Err(refusal) => {
-                let Ok(expected) = self.get(now, &wish.node) else { return Err(refusal) };
+                let Ok(expected) = self.get(now, &wish.grants, &wish.node) else { return Err(refusal) };
+                wish.grants.may_run(&expected.summary.name, &wish.label)?;
                 let message = format!("{} has not joined yet; its token waits", expected.summary.name);
                 return Err(Refusal::new(ErrorCode::NodeAway, message));
             }
         };
         let name = &node.row.name;
+        wish.grants.may_run(name, &wish.label)?;
         let Some((link, _)) = node.online else {
             let since = node.row.seen.rfc3339();
             let message = format!("{name} is not connected since {since}; start `secmon node` there");

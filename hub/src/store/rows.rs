@@ -39,6 +39,13 @@ pub(super) fn write(db: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::ForgetToken(secret) => {
             db.prepare_cached("DELETE FROM tokens WHERE secret = ?1")?.execute(params![secret]).map(drop)
         }
+        Write::ForgetNode(node) => [
+            "DELETE FROM entries WHERE node = ?1",
+            "DELETE FROM facets WHERE node = ?1",
+            "DELETE FROM nodes WHERE id = ?1",
+        ]
+        .into_iter()
+        .try_for_each(|delete| db.prepare_cached(delete)?.execute(params![node.0]).map(drop)),
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn config(dir: &Path) -> HubConfig {
         },
         log: LogSection::default(),
         socket: SocketSection::default(),
+        access: vec![],
         socket_path: dir.join("hub.sock"),
     }
 }
