@@ -188,3 +188,47 @@ impl<'de> Deserialize<'de> for Account {
         from.deserialize_any(Of)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(role: Role) -> AccessSection {
+        let commands = (role == Role::Operator).then(|| vec!["restart-*".to_owned()]);
+        AccessSection { users: vec![Account::Number(1)], groups: vec![], role, nodes: None, commands }
+    }
+
+    #[track_caller]
+    fn wrong(rule: AccessSection, said: &str) {
+        let error = check(&[self::rule(Role::Admin), rule]).unwrap_err().to_string();
+        assert!(error.starts_with("access: rule 2 of [[access]]: ") && error.contains(said), "{error}");
+    }
+
+    #[test]
+    fn what_a_rule_leaves_out_or_empties_never_means_more_than_it_says() {
+        check(&[rule(Role::Viewer), rule(Role::Operator), rule(Role::Admin)]).unwrap();
+        let operator = rule(Role::Operator);
+        wrong(AccessSection { commands: None, ..operator.clone() }, "say which with commands");
+        wrong(AccessSection { commands: Some(vec![]), ..operator.clone() }, "commands is an empty list");
+        wrong(AccessSection { nodes: Some(vec![]), ..operator.clone() }, "nodes is an empty list");
+        wrong(AccessSection { users: vec![], ..operator.clone() }, "about nobody");
+        for (role, said) in [(Role::Viewer, "a viewer runs no commands"), (Role::Admin, "every command")] {
+            wrong(AccessSection { role, ..operator.clone() }, said);
+        }
+    }
+
+    #[test]
+    fn patterns_and_rules_have_limits_and_what_no_node_can_match_is_a_slip() {
+        let of = |nodes: Vec<String>| AccessSection { nodes: Some(nodes), ..rule(Role::Viewer) };
+        check(&[of(vec!["*".into(), "web-?.example.org".into()])]).unwrap();
+        wrong(of(vec!["web-[12]".into()]), "no node's name can match \"web-[12]\"");
+        wrong(of(vec![String::new()]), "1 to 256 bytes, one has 0");
+        wrong(of(vec!["x".repeat(257)]), "1 to 256 bytes, one has 257");
+        wrong(of(vec!["x".into(); MAX_PATTERNS + 1]), "over the limit of 64");
+        let users = vec![Account::Number(1); MAX_NAMES + 1];
+        wrong(AccessSection { users, ..rule(Role::Viewer) }, "users has 257 entries");
+        assert!(
+            check(&vec![rule(Role::Viewer); MAX_RULES + 1]).unwrap_err().to_string().contains("257 rules")
+        );
+    }
+}
