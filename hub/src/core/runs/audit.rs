@@ -98,7 +98,7 @@ impl Core {
         if !self.runs.audit.admit(now.mono, &wish.by) {
             return;
         }
-        let about = match self.find(now, &wish.node) {
+        let about = match self.find(now, &wish.grants, &wish.node) {
             Ok(node) => (node.row.id, node.row.name.clone()),
             Err(_) => (NodeId::HUB, NodeName::hub()),
         };
