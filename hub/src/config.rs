@@ -20,7 +20,7 @@ use secmon_protocol::{
 
 use crate::{
     HubError,
-    access::{self, AccessSection},
+    access::{self, AccessSection, Account},
 };
 
 /// Most entries of `hub.advertise`; a token carries no more addresses.
@@ -77,8 +77,8 @@ pub struct SocketSection {
     /// The socket file's mode, as an octal text: `"0660"`, the default.
     #[serde(deserialize_with = "mode")]
     pub mode: u32,
-    /// The socket file's group. Default: the hub's own.
-    pub group: Option<String>,
+    /// The socket file's group, by name or number. Default: the hub's own.
+    pub group: Option<Account>,
 }
 
 impl Default for SocketSection {
