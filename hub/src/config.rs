@@ -23,7 +23,7 @@ use secmon_protocol::{
 pub use self::jobs::JobsSection;
 use crate::{
     HubError,
-    access::{self, AccessSection},
+    access::{self, AccessSection, Account},
 };
 
 /// Most entries of `hub.advertise`; a token carries no more addresses.
@@ -80,8 +80,8 @@ pub struct SocketSection {
     /// The socket file's mode, as an octal text: `"0660"`, the default.
     #[serde(deserialize_with = "mode")]
     pub mode: u32,
-    /// The socket file's group. Default: the hub's own.
-    pub group: Option<String>,
+    /// The socket file's group, by name or number. Default: the hub's own.
+    pub group: Option<Account>,
 }
 
 impl Default for SocketSection {

@@ -75,7 +75,7 @@ pub struct Hub {
 /// See [`HubError`].
 pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     config.check()?;
-    let group = config.socket.group.as_deref().map(client::group).transpose()?;
+    let group = config.socket.group.as_ref().map(client::group).transpose()?;
     let access = Access::resolve(&config.access)?;
     let year = year(unix_now());
     descriptors::raise();

@@ -61,6 +61,12 @@ impl Access {
         !self.rules.is_empty()
     }
 
+    /// Whether a user is root or the hub's own, who are admins whatever the rules say.
+    #[must_use]
+    pub fn is_built_in(&self, uid: u32) -> bool {
+        self.built_in(uid).is_some()
+    }
+
     /// What a peer may do.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use secmon_protocol::{
 
 use super::*;
 
+mod access;
 mod hostile;
 mod log;
 mod runs;
