@@ -6,6 +6,7 @@ mod access;
 mod auth_log;
 mod auth_sources;
 mod bench;
+mod check;
 mod commands;
 mod jobs;
 mod joining;

@@ -137,7 +137,7 @@ impl Runs {
         if credit > OUTPUT_WINDOW {
             return Err(RunsError::Credit);
         }
-        let entry = match commands.allowlist.find(label) {
+        let entry = match commands.allowlist.invocation(label, &[]) {
             _ if self.jobs.len() >= MAX_RUNS => {
                 let message = format!("{MAX_RUNS} commands are running on this node; wait for one to end");
                 Err((RunFailure::Busy, message))
@@ -146,7 +146,7 @@ impl Runs {
         };
         let out = self.out.clone();
         let entry = match entry {
-            Ok(entry) => entry.clone(),
+            Ok(entry) => entry,
             Err((why, message)) => {
                 // In a task: the queue may be full, and the link must go on reading.
                 let permit = Arc::clone(&self.refusals).try_acquire_owned().map_err(|_| RunsError::Flood)?;

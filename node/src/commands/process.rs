@@ -7,7 +7,6 @@
 use std::{
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
-    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
@@ -36,10 +35,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::allowlist::Entry;
+use super::allowlist::Invocation;
 
-/// Where a program without a path is looked for; the hub's and the node's own PATH play no part.
-const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a pipe may stay silent after the leader's end before the rest of its group, which holds it
@@ -57,7 +54,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Runs `entry` to its end; every byte that its group printed is in `out` before this returns, unless it was
 /// cancelled. Ends within about four seconds of `cancel`.
 pub(super) async fn run(
-    entry: &Entry,
+    entry: &Invocation,
     job: JobId,
     out: &mpsc::Sender<NodeToHub>,
     credit: &Semaphore,
@@ -66,22 +63,21 @@ pub(super) async fn run(
     match try_run(entry, job, out, credit, cancel).await {
         Ok(end) => end,
         Err(error) => {
-            let program = entry.argv.first().map_or("", String::as_str);
-            let message = format!("cannot run {program}: {error}");
+            let message = format!("cannot run {}: {error}", entry.program.display());
             RunEnd::Failed { why: RunFailure::Spawn, message }
         }
     }
 }
 
 async fn try_run(
-    entry: &Entry,
+    entry: &Invocation,
     job: JobId,
     out: &mpsc::Sender<NodeToHub>,
     credit: &Semaphore,
     cancel: &CancellationToken,
 ) -> io::Result<RunEnd> {
     let deadline = Instant::now() + entry.timeout;
-    let mut group = Group::spawn(&entry.argv)?;
+    let mut group = Group::spawn(entry)?;
     let started = out.send(NodeToHub::Started { job, pid: group.child.id() });
     let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
     let flow = Flow::default();
@@ -190,14 +186,21 @@ struct Group {
 }
 
 impl Group {
-    fn spawn(argv: &[String]) -> io::Result<Self> {
-        let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    fn spawn(entry: &Invocation) -> io::Result<Self> {
+        let (name, arguments) = entry.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         // Before the start, so that no end is missed.
         let exits = signal(SignalKind::child())?;
-        let child = Command::new(find(program)?)
+        let mut command = Command::new(&entry.program);
+        if let Some(user) = &entry.user {
+            // With a uid alone the standard library lets go of all of root's own groups.
+            command.uid(user.uid).gid(user.gid);
+        }
+        let child = command
+            .arg0(name)
             .args(arguments)
             .env_clear()
-            .current_dir("/")
+            .envs(&entry.env)
+            .current_dir(&entry.cwd)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -226,17 +229,6 @@ impl Group {
     fn reap(&mut self) -> io::Result<ExitStatus> {
         self.child.try_wait()?.ok_or_else(|| io::Error::other("its process does not end, even by SIGKILL"))
     }
-}
-
-/// The program's file: as it is when it has a path, else the first in [`PATH`].
-fn find(program: &str) -> io::Result<PathBuf> {
-    if program.contains('/') {
-        return Ok(PathBuf::from(program));
-    }
-    let found = PATH.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.is_file());
-    found.ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, format!("there is no such program in {}", PATH.join(":")))
-    })
 }
 
 /// Carries one pipe to the hub, as fast as credit allows.
