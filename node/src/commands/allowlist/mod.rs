@@ -3,6 +3,8 @@
 //! Whoever may write it may run anything as the node's user; so a file, or a folder above it, that others
 //! may write is refused, and so is a file with anything in it that is not understood: then nothing may run.
 
+mod invocation;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File, Metadata},
@@ -19,6 +21,8 @@ use secmon_protocol::{
 use serde::Deserialize;
 
 use crate::trust;
+
+pub use invocation::{Invocation, RunAs, Stdin};
 
 /// Where the allowlist is looked for when the configuration names none.
 pub const DEFAULT_PATH: &str = "/etc/secmon/commands.toml";
@@ -365,5 +369,4 @@ fn has_placeholder(argument: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "allowlist_tests.rs"]
 mod tests;
