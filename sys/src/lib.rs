@@ -6,5 +6,5 @@ mod start;
 mod wait;
 
 pub use peer::peer_groups;
-pub use start::{Ids, Preparation, Steps, c_path, prepare};
+pub use start::{Ids, Preparation, Step, Steps, c_path, prepare};
 pub use wait::{Ended, reap};

@@ -53,18 +53,27 @@ pub fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from)
 }
 
-/// Where a child has come to.
+/// What a child does before its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Step {
+pub enum Step {
+    /// Begins a session.
     Session = 1,
+    /// Enters the cgroup.
     Cgroup,
+    /// Takes its niceness.
     Nice,
+    /// Takes the user's groups.
     Groups,
+    /// Takes the user's main group.
     Gid,
+    /// Becomes the user.
     Uid,
+    /// Enters the folder.
     Cwd,
+    /// Has itself killed with its parent.
     Parent,
+    /// Closes this process's files.
     Files,
 }
 
@@ -81,7 +90,9 @@ impl Step {
         Self::Files,
     ];
 
-    fn words(self) -> &'static str {
+    /// That it cannot, for people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
         match self {
             Self::Session => "cannot begin a session",
             Self::Cgroup => "cannot enter its cgroup",
@@ -101,14 +112,14 @@ impl Step {
 pub struct Steps(PipeReader);
 
 impl Steps {
-    /// What the child could not do, in words; none: all was done, and it is the program that did not start. The
+    /// What the child could not do; none: all was done, and it is the program that did not start. The
     /// command goes with it, since it holds what the child tells this through.
     #[must_use]
-    pub fn failed(mut self, command: Command) -> Option<&'static str> {
+    pub fn failed(mut self, command: Command) -> Option<Step> {
         drop(command);
         let mut byte = [0];
         self.0.read_exact(&mut byte).ok()?;
-        Step::ALL.into_iter().find(|step| *step as u8 == byte[0]).map(Step::words)
+        Step::ALL.into_iter().find(|step| *step as u8 == byte[0])
     }
 }
 

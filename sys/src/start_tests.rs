@@ -12,7 +12,7 @@ fn preparation() -> Preparation {
     Preparation { cgroup: None, user: None, nice: None, umask: 0o022, cwd: c"/".to_owned() }
 }
 
-fn start(script: &str, with: Preparation) -> Result<Child, (io::Error, Option<&'static str>)> {
+fn start(script: &str, with: Preparation) -> Result<Child, (io::Error, Option<Step>)> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]).env_clear().stdin(Stdio::null()).stdout(Stdio::piped());
     let steps = prepare(&mut command, with).unwrap();
@@ -82,11 +82,11 @@ fn a_signal_that_this_process_ignores_is_not_ignored_by_the_program() {
 fn a_start_that_fails_says_at_what() {
     let with = Preparation { cwd: c"/no/such/folder".to_owned(), ..preparation() };
     let (error, step) = start("true", with).unwrap_err();
-    assert_eq!((error.raw_os_error(), step), (Some(libc::ENOENT), Some(Step::Cwd.words())));
+    assert_eq!((error.raw_os_error(), step), (Some(libc::ENOENT), Some(Step::Cwd)));
     if !root() {
         let user = Some(Ids { uid: 0, gid: 0, groups: vec![] });
         let (_, step) = start("true", Preparation { user, ..preparation() }).unwrap_err();
-        assert_eq!(step, Some(Step::Groups.words()));
+        assert_eq!(step, Some(Step::Groups));
     }
     let mut command = Command::new("/no/such/program");
     let steps = prepare(&mut command, preparation()).unwrap();

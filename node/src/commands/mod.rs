@@ -4,9 +4,13 @@
 //! What the hub sends is a label and arguments, and nothing of it widens what the allowlist allows.
 
 pub mod allowlist;
+mod cgroup;
 mod engine;
 mod former;
 mod former_process;
+mod output;
+mod process;
+mod run;
 
 use std::path::PathBuf;
 
