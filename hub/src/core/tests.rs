@@ -19,6 +19,7 @@ use secmon_protocol::{
 use super::*;
 
 mod hostile;
+mod jobs;
 mod log;
 mod runs;
 
