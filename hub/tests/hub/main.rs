@@ -6,5 +6,6 @@ mod commands;
 mod common;
 mod corridor;
 mod hostile;
+mod jobs;
 mod log;
 mod resumption;
