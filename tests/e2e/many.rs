@@ -88,13 +88,19 @@ fn arguments_fill_their_places_and_nothing_else() {
     let run = |args: &[&str]| scene.hub.client(&[&["run", "web1", "say"], args].concat());
     assert_eq!(run(&["word=hello"]).out(), "of web1|--|hello|n=3|");
     assert_eq!(run(&["word=a b=c", "count=9", "loud=true"]).out(), "of web1|--|a b=c|n=9|--loud|");
-    for word in ["$(id)", "; id", "--version", "-n", "%s", "'\"", "*"] {
+    for word in ["$(id)", "; id", "%s", "'\"", "*", "a -n"] {
         let output = run(&[&format!("word={word}")]);
         assert_eq!((output.code(), output.out()), (0, format!("of web1|--|{word}|n=3|")), "{output}");
     }
-    for wrong in
-        [&["word=x", "count=10"][..], &["word=x", "count=two"], &["wrd=x"], &[], &["word=\u{e9}"], &["word"]]
-    {
+    for wrong in [
+        &["word=x", "count=10"][..],
+        &["word=x", "count=two"],
+        &["wrd=x"],
+        &[],
+        &["word=\u{e9}"],
+        &["word"],
+        &["word=--version"],
+    ] {
         let output = run(wrong);
         assert_eq!((output.code(), output.out().as_str()), (2, ""), "{wrong:?}\n{output}");
         assert!(!output.err().is_empty());

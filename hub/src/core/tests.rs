@@ -20,6 +20,7 @@ use super::*;
 
 mod access;
 mod hostile;
+mod jobs;
 mod log;
 mod runs;
 

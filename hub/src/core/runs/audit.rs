@@ -33,6 +33,8 @@ const EXCERPT: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Audit {
     users: BTreeMap<u32, User>,
+    /// When it was last looked for users who can be forgotten.
+    swept: Duration,
 }
 
 #[derive(Debug)]
@@ -53,8 +55,9 @@ impl User {
 impl Audit {
     /// Whether one more refusal is logged.
     fn admit(&mut self, now: Duration, by: &Requester) -> bool {
-        if self.users.len() >= MAX_USERS && !self.users.contains_key(&by.uid) {
+        if self.users.len() >= MAX_USERS && now >= self.swept + EACH {
             self.users.retain(|_, user| !user.idle(now));
+            self.swept = now;
         }
         let room = self.users.len() < MAX_USERS || self.users.contains_key(&by.uid);
         let uid = if room { by.uid } else { REST };
