@@ -5,6 +5,12 @@ use std::{
     os::unix::fs::{PermissionsExt as _, symlink},
 };
 
+use secmon_protocol::{
+    codec,
+    limits::{MAX_ARGS, MAX_CHOICES},
+    message::runner::RunnerToNode,
+};
+
 use super::*;
 
 fn error(text: &str) -> String {
@@ -473,4 +479,41 @@ fn a_reload_reads_what_looks_the_same() {
     assert!(!list.reload());
     write(&dir, "b=id\n");
     assert!(list.reload() && list.find("b").is_ok());
+}
+
+/// A file that the node takes and the hub does not would cut the node off.
+#[test]
+fn whatever_a_file_holds_can_be_told_to_the_hub() {
+    let of = |kind: &str| {
+        let mut text = String::new();
+        for command in 0..MAX_COMMANDS {
+            let mut entry = format!("[commands.{command}]\nrun=['x'");
+            (0..MAX_ARGS).for_each(|arg| entry.push_str(&format!(",'{{a{arg}}}'")));
+            entry.push_str("]\n");
+            (0..MAX_ARGS).for_each(|arg| entry.push_str(&format!("args.a{arg}={{{kind}}}\n")));
+            if text.len() + entry.len() > 1 << 20 {
+                break;
+            }
+            text.push_str(&entry);
+        }
+        text
+    };
+    let choices: Vec<_> = (0..MAX_CHOICES).map(|n| format!("'{n}'")).collect();
+    for kind in [
+        &format!("type='choice',values=[{}]", choices.join(",")),
+        &format!("type='string',pattern='{}'", "ü".repeat(128)),
+        &format!("type='path',below='/{}'", "ü".repeat(2047)),
+        "type='bool',word='x'",
+        "type='integer'",
+    ] {
+        let entries = parse(&of(kind)).unwrap();
+        let infos: Vec<_> = entries.iter().map(|(label, entry)| entry.info(label)).collect();
+        let message = RunnerToNode::Commands(infos.clone());
+        let mut assembler = codec::Assembler::<RunnerToNode>::default();
+        let told =
+            codec::encode_frames(&message).unwrap().iter().find_map(|frame| assembler.push(frame).unwrap());
+        assert!(told.is_some_and(|told| told == message), "{kind}");
+        let texts: usize = infos.iter().map(|info| format!("{info:?}").len()).sum();
+        assert!(texts > 100_000, "{kind}: a file that is nearly full, not {texts} bytes");
+    }
 }
