@@ -172,9 +172,9 @@ pub(crate) use runner::{RunnerArgs, runner};
 
 #[cfg(feature = "node")]
 mod node {
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
 
-    use secmon_node::{NodeConfig, NodeError, join::JoinError};
+    use secmon_node::{NodeConfig, NodeError, join::JoinError, privileges::Report};
     use secmon_protocol::token::JoinToken;
 
     use super::*;
@@ -188,7 +188,8 @@ mod node {
 Examples:
   secmon node --join TOKEN          the line that `secmon enroll NAME` printed on the hub
   secmon node                       every later start
-  secmon node --join - < token      the token from a file or a pipe")]
+  secmon node --join - < token      the token from a file or a pipe
+  secmon node --check               what it sees as the user who asks")]
     pub(crate) struct NodeArgs {
         #[command(flatten)]
         places: Places,
@@ -198,6 +199,9 @@ Examples:
         /// Join a hub with the token in this file
         #[arg(long, value_name = "FILE")]
         join_file: Option<PathBuf>,
+        /// Say what a node sees as this user and what it would have to be given, and end: 0 when nothing is lacking
+        #[arg(long, conflicts_with_all = ["join", "join_file"])]
+        check: bool,
     }
 
     impl NodeArgs {
@@ -241,8 +245,21 @@ Examples:
         }
     }
 
+    /// What a node is allowed to see.
+    fn check() -> Result<(), Failed> {
+        let report = Report::new();
+        writeln!(std::io::stdout(), "{report}")?;
+        match report.is_complete() {
+            true => Ok(()),
+            false => Err(Failed("as this user a node does not see everything".to_owned(), 1)),
+        }
+    }
+
     /// Runs a node until a signal.
     pub(crate) fn node(arguments: NodeArgs) -> Result<(), Failed> {
+        if arguments.check {
+            return check();
+        }
         let config = Config::load(arguments.places.config.as_deref())?;
         let token = arguments.token()?;
         let state = config::state_dir(arguments.places.state_dir)?.join("node");
