@@ -97,6 +97,26 @@ pub(crate) fn until_signalled() -> std::io::Result<CancellationToken> {
     Ok(cancel)
 }
 
+/// Cancelled by SIGHUP as well, which a terminal sends when it goes, and by which a node reads its allowlist again: what
+/// shows something on a terminal ends with it, unless that was not wanted (nohup).
+#[cfg(all(feature = "hub", feature = "node", feature = "client"))]
+pub(crate) fn end_with_the_terminal(cancel: &CancellationToken) -> std::io::Result<()> {
+    const SIGHUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    if ignored & SIGHUP != 0 {
+        return Ok(());
+    }
+    let mut hangup = signal(SignalKind::hangup())?;
+    let cancel = cancel.clone();
+    tokio::spawn(async move {
+        hangup.recv().await;
+        cancel.cancel();
+    });
+    Ok(())
+}
+
 #[cfg(all(feature = "hub", feature = "node", feature = "client"))]
 pub(crate) use hub::hub_failed;
 #[cfg(feature = "hub")]
