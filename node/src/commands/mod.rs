@@ -6,8 +6,6 @@
 pub mod allowlist;
 mod cgroup;
 mod engine;
-mod former;
-mod former_process;
 mod output;
 mod process;
 mod run;
@@ -18,8 +16,6 @@ use secmon_protocol::message::runner::{NodeToRunner, RunnerToNode};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-pub use former::{Commands, Runs, RunsError};
 
 /// Commands that run side by side on one node. Each may hold two chunks of output and three pipes.
 pub const MAX_RUNS: usize = 16;
