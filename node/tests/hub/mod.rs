@@ -83,6 +83,8 @@ impl Hub {
         let state = tempfile::tempdir().unwrap();
         let state_dir = state.path().join("node");
         StateDir::open(&state_dir).unwrap().save(&identity).unwrap();
+        // A process that another test is starting just now has it open, and locked, for a moment.
+        fs::remove_file(state_dir.join("lock")).unwrap();
         let nothing = PathBuf::from("/nonexistent");
         let config = NodeConfig {
             state_dir,
