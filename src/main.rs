@@ -48,6 +48,9 @@ enum Role {
     /// Run the agent that watches this server and reports to a hub
     #[cfg(feature = "node")]
     Node(roles::NodeArgs),
+    /// Run the part that starts commands, as root, for a node that is not root
+    #[cfg(feature = "node")]
+    Runner(roles::RunnerArgs),
     #[cfg(feature = "client")]
     #[command(flatten)]
     Client(secmon_client::cli::Command),
@@ -81,6 +84,8 @@ fn main() -> ExitCode {
         Role::Hub(arguments) => roles::end(roles::hub(arguments, socket)),
         #[cfg(feature = "node")]
         Role::Node(arguments) => roles::end(roles::node(arguments)),
+        #[cfg(feature = "node")]
+        Role::Runner(arguments) => roles::end(roles::runner(arguments)),
         #[cfg(feature = "client")]
         Role::Client(command) => client(command, socket),
         #[cfg(all(feature = "node", feature = "client"))]

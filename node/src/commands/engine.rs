@@ -128,7 +128,7 @@ impl Engine {
                         break;
                     }
                 }
-                () = changes.next() => self.look(),
+                change = changes.next() => self.look(change),
                 room = news.reserve(), if self.unsaid.is_some() => {
                     let (Ok(room), Some(infos)) = (room, self.unsaid.take()) else { break };
                     room.send(RunnerToNode::Commands(infos));
@@ -179,7 +179,7 @@ impl Engine {
         if self.tasks.len() >= self.runs.len() + MAX_UNTAKEN {
             return Err(Violation::Flood);
         }
-        self.look();
+        self.look(Change::Maybe);
         let entry = self.may_start(&label).cloned();
         let credit = Arc::new(Semaphore::new(credit as usize));
         let granted = Arc::new(AtomicU32::new(0));
@@ -256,8 +256,12 @@ impl Engine {
     }
 
     /// Reads the allowlist again if it has changed.
-    fn look(&mut self) {
-        if self.list.refresh() {
+    fn look(&mut self, change: Change) {
+        let changed = match change {
+            Change::Maybe => self.list.refresh(),
+            Change::Asked => self.list.reload(),
+        };
+        if changed {
             self.unsaid = Some(self.list.infos());
         }
     }
@@ -267,6 +271,15 @@ impl Engine {
 async fn fill(entry: Entry, args: Vec<Arg>) -> Result<super::allowlist::Invocation, (RunFailure, String)> {
     let filled = tokio::task::spawn_blocking(move || entry.fill(&args)).await;
     filled.unwrap_or_else(|_| Err((RunFailure::Stopped, "secmon on the node is stopping".to_owned())))
+}
+
+/// Why to look at the allowlist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// It may have changed.
+    Maybe,
+    /// SIGHUP.
+    Asked,
 }
 
 /// Tells when to look at the allowlist: when its file has changed, and when SIGHUP asks for it.
@@ -289,7 +302,7 @@ impl Changes {
     }
 
     /// Safe to be dropped while it waits.
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Change {
         loop {
             let changed = async {
                 match &mut self.file {
@@ -318,13 +331,16 @@ impl Changes {
                     Err(error) => {
                         tracing::warn!(%error, "the allowlist is no longer watched; a change shows with the next run, or SIGHUP");
                         self.file = None;
-                        return;
+                        return Change::Maybe;
                     }
                 },
-                () = asked => return tracing::info!("SIGHUP: looking at the allowlist"),
+                () = asked => {
+                    tracing::info!("SIGHUP: reading the allowlist");
+                    return Change::Asked;
+                }
                 () = due => {
                     self.due = None;
-                    return;
+                    return Change::Maybe;
                 }
             }
         }

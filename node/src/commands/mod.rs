@@ -8,10 +8,14 @@ mod cgroup;
 mod engine;
 mod output;
 mod process;
+mod remote;
 mod run;
+pub mod runner;
+mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
 use secmon_protocol::message::runner::{NodeToRunner, RunnerToNode};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -19,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Commands that run side by side on one node. Each may hold two chunks of output and three pipes.
 pub const MAX_RUNS: usize = 16;
+
+/// Where a runner listens, and where a node that is not root looks for one, when the configuration does not say.
+pub const DEFAULT_SOCKET: &str = "/run/secmon/runner.sock";
 
 /// Orders that wait for the executor, which never waits for anything but them: it only has to wake.
 const ORDERS: usize = 64;
@@ -31,6 +38,18 @@ const NEWS: usize = 16;
 pub struct CommandsSection {
     /// The file that says what may run; none: [`allowlist::DEFAULT_PATH`], if it is there.
     pub allowlist: Option<PathBuf>,
+    /// The socket of the runner that starts processes in the place of this one; none: [`DEFAULT_SOCKET`], if this
+    /// process is not root and a socket is there when it starts.
+    pub runner: Option<PathBuf>,
+}
+
+impl CommandsSection {
+    /// The runner's socket, where there is to be one.
+    #[must_use]
+    pub fn runner(&self) -> Option<PathBuf> {
+        let default = Path::new(DEFAULT_SOCKET);
+        self.runner.clone().or_else(|| (!geteuid().is_root() && default.exists()).then(|| default.to_owned()))
+    }
 }
 
 /// Whatever starts processes. It speaks the conversation of [`secmon_protocol::message::runner`] from behind its
@@ -59,5 +78,15 @@ pub struct Executor {
 /// Must be called within a runtime; the executor's tasks end after `cancel`.
 #[must_use]
 pub fn start(section: &CommandsSection, cancel: CancellationToken) -> Executor {
+    if let Some(socket) = section.runner() {
+        tracing::info!(socket = %socket.display(), "commands are started by the runner");
+        return remote::start(socket, cancel);
+    }
+    if geteuid().is_root() {
+        tracing::info!(
+            "commands are started by this process, which is root and faces the network; `secmon runner` would let \
+             it be another user, see docs/operating.md"
+        );
+    }
     engine::start(section, cancel)
 }
