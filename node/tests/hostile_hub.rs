@@ -61,7 +61,10 @@ impl Scene {
     }
 }
 
-fn order(job: u64, label: &str, args: &[(&str, &str)]) -> Order {
+/// Arguments, name and value.
+type Given<'a> = &'a [(&'a str, &'a str)];
+
+fn order(job: u64, label: &str, args: Given<'_>) -> Order {
     let arg = |(name, value): &(&str, &str)| Arg { name: (*name).to_owned(), value: (*value).to_owned() };
     Order {
         job: JobId(job),
@@ -90,7 +93,7 @@ async fn what_the_file_does_not_allow_is_answered_with_the_reason_and_does_not_r
     let scene = Scene::new().await;
     let mut line = scene.hub.greeted().await;
     let long = "x".repeat(MAX_ARG);
-    let table: &[(&str, &[(&str, &str)], RunFailure)] = &[
+    let table: &[(&str, Given<'_>, RunFailure)] = &[
         ("nothing", &[], RunFailure::UnknownLabel),
         ("/bin/sh", &[], RunFailure::UnknownLabel),
         ("touch /etc/x", &[], RunFailure::UnknownLabel),
