@@ -1,5 +1,7 @@
 //! The binary `secmon`: arguments, logs, signals, and off to a role. What a role does lives in its crate.
 
+#[cfg(feature = "node")]
+mod check;
 #[cfg(any(feature = "hub", feature = "node"))]
 mod config;
 #[cfg(all(feature = "node", feature = "client"))]
@@ -54,6 +56,9 @@ enum Role {
     #[cfg(feature = "client")]
     #[command(flatten)]
     Client(secmon_client::cli::Command),
+    /// Explain an allowlist: what may be run by it, as whom and with which arguments
+    #[cfg(feature = "node")]
+    Check(check::CheckArgs),
     /// Show what secmon makes of an auth log
     #[cfg(all(feature = "node", feature = "client"))]
     Parse(parse::ParseArgs),
@@ -88,6 +93,8 @@ fn main() -> ExitCode {
         Role::Runner(arguments) => roles::end(roles::runner(arguments)),
         #[cfg(feature = "client")]
         Role::Client(command) => client(command, socket),
+        #[cfg(feature = "node")]
+        Role::Check(arguments) => check::check(arguments),
         #[cfg(all(feature = "node", feature = "client"))]
         Role::Parse(arguments) => parse::parse(&arguments),
     }

@@ -5,6 +5,7 @@
 mod auth_log;
 mod auth_sources;
 mod bench;
+mod check;
 mod commands;
 mod joining;
 mod kernel_wireguard;

@@ -6,7 +6,7 @@
 use regex::{Regex, RegexBuilder};
 use secmon_protocol::{
     command::{ArgInfo, ArgKind, MAX_ARG, MAX_PATTERN},
-    text::printable,
+    text::{is_unsafe, printable},
 };
 
 use super::below::Below;
@@ -95,6 +95,11 @@ impl Pattern {
         Ok(Self { source: source.to_owned(), whole })
     }
 
+    /// Whether it matches all of a text.
+    pub(super) fn takes(&self, text: &str) -> bool {
+        self.whole.is_match(text)
+    }
+
     /// As the file has it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -149,7 +154,7 @@ impl Kind {
                     return Err(self.not("it has control characters"));
                 }
                 let length = given.chars().count();
-                (*min as usize..=*max as usize).contains(&length) && pattern.whole.is_match(given)
+                (*min as usize..=*max as usize).contains(&length) && pattern.takes(given)
             }
             Self::Bool(_) => matches!(given, "true" | "false"),
             Self::Path(below) => return below.form(given).map_err(|why| self.not(&why)),
@@ -175,13 +180,10 @@ impl Kind {
                 format!("one of {}", values.join(", "))
             }
             Self::String { pattern, min, max } => {
-                format!(
-                    "a text of {min} to {max} characters, all of it matching {}",
-                    printable(&pattern.source)
-                )
+                format!("a text of {min} to {max} characters, all of it matching {}", pattern.source)
             }
             Self::Bool(_) => "true or false".to_owned(),
-            Self::Path(below) => format!("a path that exists below {}", printable(below.folder())),
+            Self::Path(below) => format!("a path that exists below {}", below.folder()),
         }
     }
 
@@ -198,12 +200,18 @@ impl Kind {
     }
 }
 
-/// A hostile text for a message: escaped, in quotes, its beginning.
+/// A hostile text for a message: its beginning, in quotes, what could steer a terminal escaped. A backslash stays as it
+/// is, for whoever shows the message escapes those.
 pub(super) fn shown(text: &str) -> String {
-    let mut beginning: String = text.chars().take(SHOWN).collect();
-    let rest = beginning.len() < text.len();
-    beginning = printable(&beginning);
-    if rest { format!("\"{beginning}…\"") } else { format!("\"{beginning}\"") }
+    let mut shown = String::from("\"");
+    for c in text.chars().take(SHOWN) {
+        match is_unsafe(c) {
+            true => shown.push_str(&printable(c.encode_utf8(&mut [0; 4]))),
+            false => shown.push(c),
+        }
+    }
+    shown.push_str(if text.chars().nth(SHOWN).is_some() { "…\"" } else { "\"" });
+    shown
 }
 
 #[cfg(test)]

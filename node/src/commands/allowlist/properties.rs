@@ -1,6 +1,5 @@
 //! What holds for every template and every argument: the argv that a program receives has the template's length and
 //! shape, or nothing is started.
-#![expect(clippy::unwrap_used, reason = "clippy takes only the bodies of #[test] functions for tests")]
 
 use std::{ops::Range, process::Command};
 
@@ -243,7 +242,7 @@ fn strange() -> impl Strategy<Value = Option<Vec<(usize, String)>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn argv_has_the_templates_length_and_shape_whatever_is_given(

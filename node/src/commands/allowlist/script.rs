@@ -105,7 +105,7 @@ const RUN_OTHERS: &[&str] = &[
 ];
 
 /// The interpreter and the argument that would stand in its program, if one would.
-pub(super) fn written_by<'a>(argv: &'a [Element]) -> Option<(&'a str, &'a str)> {
+pub(super) fn written_by(argv: &[Element]) -> Option<(&str, &str)> {
     // Behind sudo, env or docker an interpreter is no less one: each element may name it.
     argv.iter().enumerate().find_map(|(at, element)| {
         let Element::Fixed(program) = element else { return None };
