@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) jobs: secmon_hub::JobsSection,
     #[cfg(feature = "hub")]
     pub(crate) socket: secmon_hub::SocketSection,
+    #[cfg(feature = "hub")]
+    pub(crate) access: Vec<secmon_hub::AccessSection>,
     #[cfg(feature = "node")]
     pub(crate) node: secmon_node::NodeSection,
     #[cfg(feature = "node")]
@@ -54,6 +56,9 @@ pub(crate) struct Config {
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "socket")]
     _socket: serde::de::IgnoredAny,
+    #[cfg(not(feature = "hub"))]
+    #[serde(rename = "access")]
+    _access: serde::de::IgnoredAny,
     #[cfg(not(feature = "node"))]
     #[serde(rename = "node")]
     _node: serde::de::IgnoredAny,
@@ -205,6 +210,44 @@ mod tests {
             let error = load(&format!("[log]\n{wrong}\n")).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
+    }
+
+    #[cfg(feature = "hub")]
+    #[test]
+    fn an_access_rule_names_one_or_many_and_leaves_nothing_to_be_guessed() {
+        use secmon_hub::access::Account::{Name, Number};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secmon.toml");
+        let load = |text: &str| {
+            fs::write(&path, text).unwrap();
+            Config::load(Some(&path)).map(|config| config.access).map_err(|error| error.to_string())
+        };
+        let rules = load(
+            "[[access]]\nusers = [\"alice\", 1001]\nrole = \"viewer\"\n\
+             [[access]]\ngroups = \"ops\"\nusers = 7\nrole = \"operator\"\nnodes = \"web*\"\ncommands = [\"restart-*\"]\n",
+        )
+        .unwrap();
+        assert_eq!(rules[0].users, [Name("alice".into()), Number(1001)]);
+        assert_eq!((&rules[0].groups, &rules[0].nodes, &rules[0].commands), (&vec![], &None, &None));
+        assert_eq!(
+            (&rules[1].users[..], &rules[1].groups[..]),
+            (&[Number(7)][..], &[Name("ops".into())][..])
+        );
+        let text = |text: &str| Some(vec![text.to_owned()]);
+        assert_eq!((&rules[1].nodes, &rules[1].commands), (&text("web*"), &text("restart-*")));
+        for (wrong, said) in [
+            ("users = \"a\"", "missing field `role`"),
+            ("users = \"a\"\nrole = \"root\"", "\"viewer\", \"operator\" or \"admin\""),
+            ("users = true\nrole = \"admin\"", "one entry or a list of them"),
+            ("users = [-1]\nrole = \"admin\"", "a name, as \"alice\", or a number, as 1001"),
+            ("users = [4294967295]\nrole = \"admin\"", "a name, as \"alice\", or a number, as 1001"),
+            ("user = \"a\"\nrole = \"admin\"", "did you mean `users`?"),
+        ] {
+            let error = load(&format!("[[access]]\n{wrong}\n")).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+        // One table in the place of a list of them is a slip that is easily made.
+        assert!(load("[access]\nusers = \"a\"\nrole = \"admin\"\n").is_err());
     }
 
     #[test]

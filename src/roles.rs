@@ -154,6 +154,7 @@ Then, here:  secmon enroll NAME")]
             log: config.log,
             jobs: config.jobs,
             socket: config.socket,
+            access: config.access,
         };
         logs(LevelFilter::INFO);
         Builder::new_multi_thread().enable_all().build()?.block_on(async {

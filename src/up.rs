@@ -79,6 +79,7 @@ pub(crate) fn up(arguments: UpArgs, socket: Option<PathBuf>) -> Result<(), Faile
         log: std::mem::take(&mut config.log),
         jobs: std::mem::take(&mut config.jobs),
         socket: std::mem::take(&mut config.socket),
+        access: std::mem::take(&mut config.access),
     };
     roles::logs(LevelFilter::WARN);
     let runtime = Builder::new_multi_thread().enable_all().build()?;

@@ -26,10 +26,11 @@ use tracing::{error, info, warn};
 
 use crate::{
     HubError,
+    access::Grants,
     ca::Fingerprint,
     core::{
-        Admission, ClientId, Core, Effect, Effects, Enrolling, Incoming, Introduction, JobAsk, JobList, Link,
-        Notice, Now, RunRequest, Start, Wish, Write,
+        Admission, ClientId, Core, Denial, Effect, Effects, Enrolling, Incoming, Introduction, JobAsk,
+        JobList, Link, Notice, Now, RunRequest, Start, Wish, Write,
     },
     ring::Ring,
     segment::Packer,
@@ -131,7 +132,7 @@ pub(crate) enum Message {
     /// All nodes.
     List(Reply<Vec<NodeSummary>>),
     /// One node.
-    Get(String, Reply<NodeDetail>),
+    Get(String, Arc<Grants>, Reply<NodeDetail>),
     /// The state of some nodes, and the place in the log at which it stands.
     Snapshot(Wanted, Reply<(u64, Vec<NodeDetail>)>),
     /// Where a subscription begins that goes on from a place.
@@ -142,6 +143,10 @@ pub(crate) enum Message {
     Admit(Fingerprint, Reply<Admission>),
     /// Spend a token: its secret's hash, the new papers, the node's version.
     Join(Fingerprint, Fingerprint, String, Reply<Admission>),
+    /// Remove a node.
+    Remove(String, Arc<Grants>, Reply<(NodeId, NodeName)>),
+    /// Somebody was denied something.
+    Denied(Box<Denial>),
 }
 
 /// The way to the actor, for everybody else.
@@ -420,6 +425,9 @@ impl Actor {
                 }
             }
             Message::Tick => {}
+            Message::Remove(_, _, reply) => drop(reply.send(Err(refusal))),
+            // The hub's own log has it, as the end of a connection or as a warning.
+            Message::Denied(_) => {}
             other => return Some(other),
         }
         None
@@ -456,17 +464,16 @@ impl Actor {
             }
             Message::Jobs(wanted, reply) => return Some(defer(reply, Ok(core.list_jobs(&wanted)))),
             Message::Job(asked, reply) => return Some(defer(reply, core.job(&asked))),
-            Message::ReadJob(asked, reply) => {
-                let answer = core.job_to_read(now, &asked, out);
-                return Some(defer(reply, answer));
-            }
+            Message::ReadJob(asked, reply) => return Some(defer(reply, core.job_to_read(&asked))),
             Message::CancelJob(asked, reply) => {
                 let answer = core.cancel_job(now, &asked, out);
                 return Some(defer(reply, answer));
             }
             Message::Tick => core.handle_tick(now, out),
             Message::List(reply) => return Some(defer(reply, Ok(core.list(now)))),
-            Message::Get(node, reply) => return Some(defer(reply, core.get(now, &node))),
+            Message::Get(node, grants, reply) => {
+                return Some(defer(reply, core.get(now, &grants, &node)));
+            }
             Message::Snapshot(wanted, reply) => {
                 let answer = core.details(wanted).map(|nodes| (core.newest().n, nodes));
                 return Some(defer(reply, answer));
@@ -484,6 +491,11 @@ impl Actor {
                 let answer = core.join(now, &secret, papers, &agent, out);
                 return Some(defer(reply, answer));
             }
+            Message::Remove(node, grants, reply) => {
+                let answer = core.remove(now, &grants, &node, out);
+                return Some(defer(reply, answer));
+            }
+            Message::Denied(denial) => core.handle_denied(now, *denial, out),
         }
         None
     }

@@ -21,7 +21,10 @@ use secmon_protocol::{
 };
 
 pub use self::jobs::JobsSection;
-use crate::HubError;
+use crate::{
+    HubError,
+    access::{self, AccessSection, Account},
+};
 
 /// Most entries of `hub.advertise`; a token carries no more addresses.
 const MAX_ADVERTISE: usize = secmon_protocol::token::MAX_ADDRESSES;
@@ -77,8 +80,8 @@ pub struct SocketSection {
     /// The socket file's mode, as an octal text: `"0660"`, the default.
     #[serde(deserialize_with = "mode")]
     pub mode: u32,
-    /// The socket file's group. Default: the hub's own.
-    pub group: Option<String>,
+    /// The socket file's group, by name or number. Default: the hub's own.
+    pub group: Option<Account>,
 }
 
 impl Default for SocketSection {
@@ -130,6 +133,8 @@ pub struct HubConfig {
     pub jobs: JobsSection,
     /// `[socket]`.
     pub socket: SocketSection,
+    /// `[[access]]`: who may do what, beside root and the hub's own user.
+    pub access: Vec<AccessSection>,
     /// Where the socket for clients goes; `socket.path` is not looked at.
     pub socket_path: PathBuf,
 }
@@ -159,6 +164,7 @@ impl HubConfig {
         if self.socket.mode > 0o777 {
             return Err(HubError::config("socket.mode", "0000 to 0777 are possible"));
         }
+        access::check(&self.access)?;
         if self.socket_path.as_os_str().len() > MAX_SOCKET_PATH {
             let reason = format!(
                 "a socket's path has at most {MAX_SOCKET_PATH} bytes, {} has {}; choose a shorter one with --socket",

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::{
     HubConfig, HubError,
+    access::{Access, warn_of_closed_doors},
     actor::{Actor, Message, unix_now},
     addresses,
     ca::{Ca, fingerprint},
@@ -74,7 +75,8 @@ pub struct Hub {
 /// See [`HubError`].
 pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     config.check()?;
-    let group = config.socket.group.as_deref().map(client::group).transpose()?;
+    let group = config.socket.group.as_ref().map(client::group).transpose()?;
+    let access = Access::resolve(&config.access)?;
     let year = year(unix_now());
     descriptors::raise();
     let lock = files::open_state_dir(&config.state_dir)?;
@@ -85,6 +87,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let listener = accept::bind(listen).map_err(|source| HubError::Listen { address: listen, source })?;
     let address = listener.local_addr().map_err(|source| HubError::Listen { address: listen, source })?;
     let socket = client::bind(&config.socket_path, config.socket.mode, group)?;
+    warn_of_closed_doors(&access, socket.path());
     // Each opening is a start of the log's; one that fails for want of a port is none.
     let store = Store::open(&config.state_dir, keeping(&config), &opening())?;
     let (kept, holes, gone) = (store.load()?, store.holes()?, store.gone());
@@ -100,7 +103,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let log = Log::new(ring, reader, holes, config.log);
     let stop_actor = CancellationToken::new();
     let actor = tokio::spawn(actor.run(stop_actor.clone()));
-    let shared = Shared::new(handle, log, ca, (config.hub, address), CancellationToken::new());
+    let shared = Shared::new(handle, log, (ca, access), (config.hub, address), CancellationToken::new());
     info!(address = %address, socket = %socket.path().display(), "listening");
     Ok(Hub { shared: Arc::new(shared), listener, socket, tls, tickets, actor, stop_actor, lock })
 }

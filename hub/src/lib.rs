@@ -25,6 +25,7 @@ mod tickets;
 mod tls;
 mod trouble;
 
+pub use access::AccessSection;
 pub use config::{Durability, HubConfig, HubSection, JobsSection, LogSection, SocketSection};
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

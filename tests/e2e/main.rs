@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test as the test itself does")]
 
+mod access;
 mod auth_log;
 mod auth_sources;
 mod bench;

@@ -1,59 +1,27 @@
-//! Who may do what: the rules of the configuration, and what they grant to one peer of the socket. Pure.
+//! Who may do what: the rules of the configuration, and what they grant to one peer of the socket.
+//!
+//! `section` is what the file says, `names` asks the system for the numbers of whom it names, `rules` finds those
+//! that apply to a peer, and `grants` answers what they let it do; `kind` is the table of what each request needs.
+//! `denials` says how many denials are logged, `reach` who cannot even get to the socket. All but `names` and `reach`
+//! are pure. What is asked about which node is for whoever knows the node to check: the connection or the core.
 
-use secmon_protocol::{
-    ids::NodeName,
-    message::{
-        Refusal,
-        client::{Role, Rule},
-    },
+mod denials;
+mod grants;
+pub mod kind;
+mod names;
+mod reach;
+mod rules;
+mod section;
+
+pub(crate) use self::{
+    denials::Denials,
+    names::{groups, peer_groups, user},
+    reach::warn_of_closed_doors,
+    section::check,
 };
-
-/// What one client may do: the rules that apply to it, whose permissions add up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grants {
-    rules: Vec<Rule>,
-}
-
-impl Grants {
-    /// Those of root and of the hub's own user: everything.
-    #[must_use]
-    pub fn everything(name: &str) -> Self {
-        Self {
-            rules: vec![Rule { name: name.to_owned(), role: Role::Admin, nodes: vec![], commands: vec![] }],
-        }
-    }
-
-    /// The rules, as they are told.
-    #[must_use]
-    pub fn rules(&self) -> &[Rule] {
-        &self.rules
-    }
-
-    /// Whether a node, its state and its events may be seen.
-    #[must_use]
-    pub fn may_view(&self, _node: &NodeName) -> bool {
-        true
-    }
-
-    /// Whether what is about the hub itself may be seen: with a rule that covers all nodes.
-    #[must_use]
-    pub fn may_view_hub(&self) -> bool {
-        true
-    }
-
-    /// Whether a command may be run on a node, and what it printed be read.
-    ///
-    /// # Errors
-    /// What is lacking.
-    pub fn may_run(&self, _node: &NodeName, _label: &str) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    /// Whether a node of that name may be enrolled or removed.
-    ///
-    /// # Errors
-    /// What is lacking.
-    pub fn may_administer(&self, _node: &NodeName) -> Result<(), Refusal> {
-        Ok(())
-    }
-}
+pub use self::{
+    grants::Grants,
+    kind::{Needs, RequestKind},
+    rules::{Access, Peer},
+    section::{AccessSection, Account},
+};

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use nix::unistd::Uid;
 use secmon_protocol::{
     codec::{self, Assembler, Message},
     ecs, event,
@@ -24,6 +23,7 @@ use secmon_protocol::{
 
 use super::{client, intake, join, wire::Reader};
 use crate::{
+    access::{Access, Peer},
     ca::Ca,
     core::{
         Core, Effect, Effects, Enrolling, Incoming, Introduction, JobLimits, Kept, Link, LogRow, Now,
@@ -146,8 +146,8 @@ pub fn records(list: &[u8]) {
 pub fn client(bytes: &[u8]) {
     let mut reader = Reader::<_, ClientToHub>::new(bytes);
     let Some(Ok(first)) = reader.frame(client::MAX_HELLO).now_or_never() else { return };
-    let user = Uid::from_raw(1000);
-    if client::admit(codec::decode(&first), user, user).is_ok() {
+    let peer = Peer { uid: 0, user: None, gid: 0, groups: [0].into() };
+    if client::admit(codec::decode(&first), &peer, &Access::default()).is_ok() {
         while let Some(Ok(_)) = reader.message().now_or_never() {}
     }
 }

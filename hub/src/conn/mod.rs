@@ -23,7 +23,7 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::report::Report;
-use crate::{HubSection, actor::Handle, ca::Ca, log::Log};
+use crate::{HubSection, access::Access, actor::Handle, ca::Ca, log::Log};
 
 /// A peer that has not finished its handshake and said its first message by then is cut off.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) actor: Handle,
     /// The log.
     pub(crate) log: Log,
+    /// Who may do what.
+    pub(crate) access: Access,
     /// Signs the papers of those who join.
     pub(crate) ca: Ca,
     /// The configuration.
@@ -61,7 +63,7 @@ impl Shared {
     pub(crate) fn new(
         actor: Handle,
         log: Log,
-        ca: Ca,
+        (ca, access): (Ca, Access),
         (hub, address): (HubSection, SocketAddr),
         stop: CancellationToken,
     ) -> Self {
@@ -71,6 +73,7 @@ impl Shared {
             address,
             actor,
             log,
+            access,
             ca,
             heartbeat,
             // A test that shortens the heartbeat shortens the patience with silent strangers, too.

@@ -109,8 +109,8 @@ impl Core {
         Ok(expires)
     }
 
-    /// Forgets what was long of no use, and the unused tokens of a name that gets a new one.
-    fn forget_tokens(&mut self, now: Now, name: &NodeName, out: &mut Effects) {
+    /// Forgets what was long of no use, and the unused tokens of a name that gets a new one, or is removed.
+    pub(super) fn forget_tokens(&mut self, now: Now, name: &NodeName, out: &mut Effects) {
         let gone = |token: &TokenRow| {
             (token.used.is_none() && token.name == *name)
                 || later(token.used.unwrap_or(token.expires), REMEMBERED) < now.unix

@@ -8,12 +8,14 @@
 //! order. Nothing here decodes an event or a value of a facet.
 
 mod commands;
+mod denied;
 mod enrol;
 mod incoming;
 mod log;
 mod node;
 mod reading;
 mod records;
+mod remove;
 mod resolve;
 mod runs;
 #[cfg(test)]
@@ -37,6 +39,7 @@ use secmon_protocol::{
 
 pub use self::{
     commands::check as check_commands,
+    denied::Denial,
     enrol::{Admission, DEFAULT_VALIDITY, Enrolling, MAX_VALIDITY, TokenRow},
     incoming::{BadRecord, Incoming, Meaning, batch_cost},
     log::{LogRow, MAX_PREDECESSORS, Predecessor, Start},
@@ -48,6 +51,7 @@ pub use self::{
     },
 };
 use self::{log::Log, node::Node, runs::Runs};
+use crate::access::Denials;
 pub use crate::ca::Fingerprint;
 
 /// The time, as the caller read it.
@@ -139,6 +143,8 @@ pub enum Write {
     },
     /// A run, with its output, that is of no use any more.
     ForgetJob(JobId),
+    /// A node that was removed, with its state.
+    ForgetNode(NodeId),
 }
 
 /// What an operator should know.
@@ -220,6 +226,7 @@ pub struct Core {
     dirty: BTreeMap<NodeId, Dirty>,
     /// The acknowledgements that go out with the next flush.
     acks: BTreeMap<Link, Seq>,
+    denials: Denials,
 }
 
 impl Core {
@@ -250,6 +257,7 @@ impl Core {
             runs,
             dirty: BTreeMap::new(),
             acks: BTreeMap::new(),
+            denials: Denials::default(),
         }
     }
 
@@ -258,7 +266,8 @@ impl Core {
     pub fn restore(&mut self, kept: Kept) {
         let log = self.log.restored(kept.log);
         let runs = self.runs.restored(kept.jobs);
-        *self = Self::with(log, kept.nodes, (kept.tokens, runs), self.heartbeat);
+        let denials = std::mem::take(&mut self.denials);
+        *self = Self { denials, ..Self::with(log, kept.nodes, (kept.tokens, runs), self.heartbeat) };
     }
 
     /// The last place of the log.

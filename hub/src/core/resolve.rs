@@ -7,6 +7,7 @@ use secmon_protocol::{
 };
 
 use super::{Core, Now, node::Node};
+use crate::access::Grants;
 
 /// Shortest prefix of an id that names a node, in characters.
 const MIN_PREFIX: usize = 4;
@@ -14,35 +15,39 @@ const MIN_PREFIX: usize = 4;
 const LIKENESS: f64 = 0.4;
 
 impl Core {
-    /// One node with its whole state, or what is known of one that is expected.
-    pub fn get(&self, now: Now, node: &str) -> Result<NodeDetail, Refusal> {
-        match self.find(now, node) {
+    /// One node with its whole state, or what is known of one that is expected; as far as who asks may see it.
+    pub fn get(&self, now: Now, grants: &Grants, node: &str) -> Result<NodeDetail, Refusal> {
+        match self.find(now, grants, node) {
             Ok(node) => Ok(node.detail()),
             Err(refusal) => self
                 .expected(now)
                 .find(|summary| summary.name.as_str() == node || summary.id.to_string() == node)
+                .filter(|summary| grants.may_view(&summary.name))
                 .map(|summary| NodeDetail { summary, commands: vec![], entries: vec![] })
                 .ok_or(refusal),
         }
     }
 
-    /// A node by its name, its id, or a prefix of its id that no other has.
-    pub(super) fn find(&self, now: Now, wanted: &str) -> Result<&Node, Refusal> {
+    /// A node by its name, its id, or a prefix of its id that no other has: of those that who asks may see. The answer
+    /// to one who may not is the same whether it is there or not.
+    pub(super) fn find(&self, now: Now, grants: &Grants, wanted: &str) -> Result<&Node, Refusal> {
+        let visible = |node: &&Node| grants.may_view(&node.row.name);
         let named = wanted.parse::<NodeName>().ok().and_then(|name| self.names.get(&name));
-        if let Some(node) = named.and_then(|id| self.nodes.get(id)) {
+        if let Some(node) = named.and_then(|id| self.nodes.get(id)).filter(visible) {
             return Ok(node);
         }
-        if let Some(node) = wanted.parse::<NodeId>().ok().and_then(|id| self.nodes.get(&id)) {
+        if let Some(node) = wanted.parse().ok().and_then(|id: NodeId| self.nodes.get(&id)).filter(visible) {
             return Ok(node);
         }
         if wanted.len() < MIN_PREFIX {
-            return Err(self.unknown(now, wanted));
+            return Err(self.unknown(now, grants, wanted));
         }
         let lower = wanted.to_ascii_lowercase();
-        let mut fitting = self.nodes.values().filter(|node| node.row.id.to_string().starts_with(&lower));
+        let mut fitting =
+            self.nodes.values().filter(visible).filter(|node| node.row.id.to_string().starts_with(&lower));
         match (fitting.next(), fitting.next()) {
             (Some(node), None) => Ok(node),
-            (None, _) => Err(self.unknown(now, wanted)),
+            (None, _) => Err(self.unknown(now, grants, wanted)),
             (Some(first), Some(second)) => {
                 let near = [first, second].into_iter().chain(fitting).take(MAX_NEAR);
                 Err(Refusal {
@@ -57,12 +62,17 @@ impl Core {
         }
     }
 
-    fn unknown(&self, now: Now, wanted: &str) -> Refusal {
+    fn unknown(&self, now: Now, grants: &Grants, wanted: &str) -> Refusal {
         let expected: Vec<_> = self.expected(now).map(|summary| summary.name).collect();
-        Refusal {
-            code: ErrorCode::UnknownNode,
-            message: format!("no node is called \"{}\"", clip(wanted)),
-            near: near(wanted, self.names.keys().chain(&expected).map(NodeName::as_str)),
+        let visible = self.names.keys().chain(&expected).filter(|name| grants.may_view(name));
+        let near = near(wanted, visible.map(NodeName::as_str));
+        match wanted.parse::<NodeName>().map(|name| grants.check_view(&name)) {
+            Ok(Err(hidden)) => Refusal { near, ..hidden },
+            _ => Refusal {
+                code: ErrorCode::UnknownNode,
+                message: format!("no node is called \"{}\"", clip(wanted)),
+                near,
+            },
         }
     }
 }

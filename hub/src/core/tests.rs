@@ -18,6 +18,7 @@ use secmon_protocol::{
 
 use super::*;
 
+mod access;
 mod hostile;
 mod jobs;
 mod log;

@@ -192,8 +192,8 @@ impl Store {
     }
 
     fn try_commit(&mut self, batch: &Batch) -> rusqlite::Result<Committed> {
-        // Who may join and who has joined: a power cut must not lock a node out for ever.
-        let lasting = |write: &Write| matches!(write, Write::Token(_));
+        // Who may join, who has joined and who was removed: a power cut must not lock a node out for ever, nor let one in.
+        let lasting = |write: &Write| matches!(write, Write::Token(_) | Write::ForgetNode(_));
         let sync = match self.log.syncs() || batch.writes.iter().any(lasting) {
             true => Sync::EachCommit,
             false => Sync::Sometimes,

@@ -44,6 +44,13 @@ pub(super) fn write(db: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::JobOutput { job, at, stream, data } => jobs::append(db, *job, *at, (*stream, data)),
         Write::DropOutput { job, from, to } => jobs::drop_output(db, *job, *from, *to),
         Write::ForgetJob(job) => jobs::forget(db, *job),
+        Write::ForgetNode(node) => [
+            "DELETE FROM entries WHERE node = ?1",
+            "DELETE FROM facets WHERE node = ?1",
+            "DELETE FROM nodes WHERE id = ?1",
+        ]
+        .into_iter()
+        .try_for_each(|delete| db.prepare_cached(delete)?.execute(params![node.0]).map(drop)),
     }
 }
 

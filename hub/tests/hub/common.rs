@@ -55,6 +55,7 @@ pub(crate) fn config(dir: &Path) -> HubConfig {
         log: LogSection::default(),
         jobs: JobsSection::default(),
         socket: SocketSection::default(),
+        access: vec![],
         socket_path: dir.join("hub.sock"),
     }
 }
@@ -77,8 +78,7 @@ impl Running {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        let mut client =
-            Client { wire: Conn::new(UnixStream::connect(&self.socket).await.unwrap()), next: 1 };
+        let mut client = Client::on(Conn::new(UnixStream::connect(&self.socket).await.unwrap()));
         client.wire.send(&ClientToHub::Hello { version: 1, agent: "test".into() }).await;
         let welcome = client.wire.next().await.unwrap();
         assert!(matches!(welcome, HubToClient::Welcome { version: 1, .. }), "{welcome:?}");
@@ -280,6 +280,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// One that was let in.
+    pub(crate) fn on(wire: Conn<UnixStream>) -> Self {
+        Self { wire, next: 1 }
+    }
+
     pub(crate) fn request(&mut self) -> RequestId {
         self.next += 1;
         RequestId(self.next)

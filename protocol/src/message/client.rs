@@ -567,7 +567,7 @@ pub struct WhoAmI {
     pub user: Option<String>,
     /// The peer's groups, its own first, with their names where they have one.
     pub groups: Vec<(u32, Option<String>)>,
-    /// The access rules that apply, whose permissions add up. None: it was let in for nothing but to ask this.
+    /// The access rules that apply, whose permissions add up; at least one, or it had not been let in.
     pub rules: Vec<Rule>,
 }
 

@@ -36,10 +36,8 @@ impl Requests {
             let message = format!("a filter has at most {MAX_PATTERNS} states");
             return Err(Refusal::new(ErrorCode::TooMany, message));
         }
-        let matcher = Matcher::new(&Filter { nodes, types: vec![] })?;
-        let grants = self.grants.clone();
-        let nodes =
-            Box::new(move |id, name: &NodeName| grants.may_view(name) && matcher.wants_node(id, name));
+        let matcher = Matcher::new(&Filter { nodes, types: vec![] }, self.grants.clone())?;
+        let nodes = Box::new(move |id, name: &NodeName| matcher.wants_node(id, name));
         let wanted = JobList { nodes, states, limit };
         let (jobs, more) = self.shared.actor.ask(|reply| Message::Jobs(wanted, reply)).await?;
         Ok(HubToClient::Jobs { request, jobs, more })

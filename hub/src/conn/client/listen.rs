@@ -1,6 +1,7 @@
 //! The Unix socket: made with its mode and group, removed at the end.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     fs,
     io::{self, ErrorKind},
     os::unix::{
@@ -8,21 +9,30 @@ use std::{
         net::UnixStream as StdStream,
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use nix::unistd::Group;
-use tokio::{net::UnixListener, sync::Semaphore, time::sleep};
+use secmon_protocol::message::{ErrorCode, Refusal, client::HubToClient};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    time::sleep,
+};
 
 use super::{
     super::report::{Door, Peer},
-    Shared, serve,
+    Ending, Shared, serve, wire,
 };
-use crate::HubError;
+use crate::{HubError, access::Account};
 
 /// Most clients at once; further ones wait in the system's queue.
 const MAX_CLIENTS: usize = 1024;
+/// Most of them that are of any user but root and the hub's own, so that these always find room.
+const MAX_GUESTS: usize = MAX_CLIENTS - 64;
+/// Most of one such user, so that nobody keeps the others out.
+const MAX_OF_USER: usize = 128;
 /// The pause after the system refused a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -91,7 +101,11 @@ pub(crate) fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Socket,
 ///
 /// # Errors
 /// There is no such group.
-pub(crate) fn group(name: &str) -> Result<u32, HubError> {
+pub(crate) fn group(group: &Account) -> Result<u32, HubError> {
+    let name = match group {
+        Account::Number(number) => return Ok(*number),
+        Account::Name(name) => name,
+    };
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         Ok(None) => Err(HubError::config("socket.group", format!("there is no group called {name:?}"))),
@@ -104,6 +118,7 @@ pub(crate) fn group(name: &str) -> Result<u32, HubError> {
 /// Takes clients until the hub stops.
 pub(crate) async fn run(socket: Socket, shared: Arc<Shared>) {
     let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
+    let guests = Guests::default();
     loop {
         let Ok(permit) = clients.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -113,13 +128,19 @@ pub(crate) async fn run(socket: Socket, shared: Arc<Shared>) {
         match accepted {
             Ok((stream, _)) => {
                 let task = shared.clone();
+                let cred = stream.peer_cred();
                 // SO_PEERCRED; a process of another namespace has no pid here.
-                let who = stream.peer_cred().map_or_else(
+                let who = cred.as_ref().map_or_else(
                     |_| "a client".to_owned(),
                     |cred| format!("uid {} pid {}", cred.uid(), cred.pid().unwrap_or_default()),
                 );
+                let guest = cred.ok().map(|cred| cred.uid()).filter(|uid| !shared.access.is_built_in(*uid));
+                let place = guest.map(|uid| guests.place(uid)).transpose();
                 shared.clients.spawn(async move {
-                    let ending = Box::pin(serve(stream, &task)).await;
+                    let ending = match place {
+                        Ok(_place) => Box::pin(serve(stream, &task)).await,
+                        Err(refusal) => turn_away(stream, refusal).await,
+                    };
                     task.report.ended(Peer::Client, &who, &ending);
                     drop(permit);
                 });
@@ -132,9 +153,92 @@ pub(crate) async fn run(socket: Socket, shared: Arc<Shared>) {
     }
 }
 
+/// The clients of all but root and the hub's own user.
+#[derive(Debug, Clone, Default)]
+struct Guests(Arc<Mutex<Places>>);
+
+#[derive(Debug, Default)]
+struct Places {
+    all: usize,
+    of: HashMap<u32, usize>,
+}
+
+/// The place of one guest, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    guests: Guests,
+    uid: u32,
+}
+
+impl Guests {
+    /// A place for a user.
+    ///
+    /// # Errors
+    /// He, or all guests together, have as many as there are.
+    fn place(&self, uid: u32) -> Result<Place, Refusal> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, own) = (places.all, places.of.get(&uid).copied().unwrap_or(0));
+        let message = match (all < MAX_GUESTS, own < MAX_OF_USER) {
+            (true, true) => {
+                places.all += 1;
+                *places.of.entry(uid).or_default() += 1;
+                return Ok(Place { guests: self.clone(), uid });
+            }
+            (_, false) => {
+                format!("uid {uid} has {MAX_OF_USER} connections to this hub, which is the limit; end one")
+            }
+            (false, true) => {
+                format!("this hub has {MAX_GUESTS} clients, which is the limit; try again later")
+            }
+        };
+        Err(Refusal::new(ErrorCode::TooMany, message))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.all -= 1;
+        if let Entry::Occupied(mut of) = places.of.entry(self.uid) {
+            *of.get_mut() -= 1;
+            if *of.get() == 0 {
+                of.remove();
+            }
+        }
+    }
+}
+
+/// Says why, to one that has not said a word yet.
+async fn turn_away(mut stream: UnixStream, refusal: Refusal) -> Ending {
+    let reason = refusal.message.clone();
+    // Fits the empty buffer of a new socket, where it is found after the end as well: there is nothing to wait for, and a
+    // flood holds no places.
+    let _ = wire::send(&mut stream, &HubToClient::Reject(refusal)).await;
+    Ending::Bad(reason)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_user_cannot_take_the_places_of_others_nor_all_users_those_of_root() {
+        let guests = Guests::default();
+        let mut held: Vec<Place> = (0..MAX_OF_USER).map(|_| guests.place(1).unwrap()).collect();
+        assert!(guests.place(1).unwrap_err().message.contains("uid 1 has"));
+        held.pop();
+        held.push(guests.place(1).unwrap());
+        let mut uid = 1;
+        while held.len() < MAX_GUESTS {
+            uid += 1;
+            held.extend(guests.place(uid));
+        }
+        assert_eq!(guests.place(0).unwrap_err().code, ErrorCode::TooMany);
+        const { assert!(MAX_GUESTS < MAX_CLIENTS) };
+        drop(held);
+        assert!(guests.0.lock().unwrap().of.is_empty());
+        guests.place(1).unwrap();
+    }
 
     #[tokio::test]
     async fn the_socket_goes_with_its_hub_and_another_hubs_stays() {

@@ -8,9 +8,8 @@ mod runs;
 mod subscription;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
-use nix::unistd::{Uid, User, geteuid};
 use secmon_protocol::{
     codec::{self, CodecError},
     hub_event::Requester,
@@ -27,9 +26,11 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::mpsc,
+    task::spawn_blocking,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 pub(crate) use self::listen::{Socket, bind, group, run};
 use super::{
@@ -37,9 +38,9 @@ use super::{
     wire::{self, Reader},
 };
 use crate::{
-    access::Grants,
+    access::{self, Access, Grants, Peer},
     actor::{Message, Wire, unix_now},
-    core::{ClientId, MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT},
+    core::{ClientId, Denial, MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT},
 };
 
 /// What its runs have to tell a client and wait to be written: all the output that all of them may have in
@@ -55,10 +56,21 @@ const EVENTS: usize = 2;
 
 /// Serves a client until its connection ends.
 pub(super) async fn serve(stream: UnixStream, shared: &Arc<Shared>) -> Ending {
-    let peer = match stream.peer_cred() {
-        Ok(peer) => peer,
+    let cred = match stream.peer_cred() {
+        Ok(cred) => cred,
         Err(error) => return Ending::Bad(format!("cannot tell who it is: {error}")),
     };
+    let (uid, gid) = (cred.uid(), cred.gid());
+    let (groups, failed) = access::peer_groups(&stream, gid);
+    if let Some(error) = failed {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(
+            || warn!(%error, "the kernel does not tell the groups of clients: rules see their own one alone"),
+        );
+    }
+    // Names may come from a directory on the network.
+    let user = spawn_blocking(move || access::user(uid)).await.ok().flatten();
+    let peer = Peer { uid, user, gid, groups };
     let (read, mut write) = stream.into_split();
     let mut reader = Reader::new(read);
     let first = tokio::select! {
@@ -70,10 +82,20 @@ pub(super) async fn serve(stream: UnixStream, shared: &Arc<Shared>) -> Ending {
         Ok(Err(error)) => return error.into(),
         Err(_) => return Ending::Bad("it did not say Hello before the deadline".to_owned()),
     };
-    let (agent, version) = match admit(first, Uid::from_raw(peer.uid()), geteuid()) {
+    let agent = match &first {
+        Ok(ClientToHub::Hello { agent, .. }) => clip(agent).to_owned(),
+        _ => String::new(),
+    };
+    let by = Requester { uid: peer.uid, user: peer.user.clone(), pid: cred.pid(), agent };
+    let (grants, version) = match admit(first, &peer, &shared.access) {
         Ok(admitted) => admitted,
         Err(refusal) => {
             let reason = refusal.message.clone();
+            if refusal.code == ErrorCode::NotPermitted {
+                let (request, reason) = ("connect".to_owned(), reason.clone());
+                let denial = Denial { by, request, node: None, reason };
+                shared.actor.send(Message::Denied(Box::new(denial))).await;
+            }
             let _ = wire::send(&mut write, &HubToClient::Reject(refusal)).await;
             return Ending::Bad(reason);
         }
@@ -87,22 +109,15 @@ pub(super) async fn serve(stream: UnixStream, shared: &Arc<Shared>) -> Ending {
     if let Err(error) = wire::send(&mut write, &welcome).await {
         return error.into();
     }
-    let requester = Requester {
-        uid: peer.uid(),
-        user: User::from_uid(Uid::from_raw(peer.uid())).ok().flatten().map(|user| user.name),
-        pid: peer.pid(),
-        agent,
-    };
-    converse(reader, write, requester, shared).await
+    converse(reader, write, (peer, by, Arc::new(grants)), shared).await
 }
 
 async fn converse(
     mut reader: Reader<OwnedReadHalf, ClientToHub>,
     mut write: OwnedWriteHalf,
-    by: Requester,
+    who: (Peer, Requester, Arc<Grants>),
     shared: &Arc<Shared>,
 ) -> Ending {
-    let grants = Arc::new(Grants::everything("root and the hub's own user"));
     let client = ClientId(shared.number());
     let (queue, waiting) = mpsc::channel(QUEUE);
     let (answers, answered) = mpsc::channel(ANSWERS);
@@ -110,7 +125,7 @@ async fn converse(
     let kill = CancellationToken::new();
     let wire = Wire { queue, kill: kill.clone() };
     shared.actor.send(Message::ClientUp(client, wire)).await;
-    let requests = requests::Requests::new(client, (by, grants), answers, events, shared.clone());
+    let requests = requests::Requests::new(client, who, answers, events, shared.clone());
     let ending = tokio::select! {
         ending = Box::pin(requests.serve(&mut reader, &shared.finish)) => ending,
         ending = writer::run(&mut write, waiting, answered, pending) => ending,
@@ -121,20 +136,15 @@ async fn converse(
     ending
 }
 
-/// Lets a client in, with its name for itself and the version that the two will speak.
+/// Lets a client in, with what it may do and the version that the two will speak.
 pub(super) fn admit(
     first: Result<ClientToHub, CodecError>,
-    uid: Uid,
-    own: Uid,
-) -> Result<(String, u16), Refusal> {
-    if !uid.is_root() && uid != own {
-        let message = format!(
-            "uid {uid} may not use this hub: it serves root and its own user (uid {own}); use sudo, or become that user"
-        );
-        return Err(Refusal::new(ErrorCode::NotPermitted, message));
-    }
-    let (version, agent) = match first {
-        Ok(ClientToHub::Hello { version, agent }) => (version, agent),
+    peer: &Peer,
+    access: &Access,
+) -> Result<(Grants, u16), Refusal> {
+    let grants = access.grants(peer)?;
+    let version = match first {
+        Ok(ClientToHub::Hello { version, .. }) => version,
         Ok(_) => return Err(Refusal::new(ErrorCode::Protocol, "the first message must be Hello")),
         Err(error) => return Err(Refusal::new(ErrorCode::Protocol, error.to_string())),
     };
@@ -142,7 +152,7 @@ pub(super) fn admit(
         let message = format!("version 0 is none; this hub speaks version {VERSION}");
         return Err(Refusal::new(ErrorCode::Version, message));
     }
-    Ok((clip(&agent).to_owned(), version.min(VERSION)))
+    Ok((grants, version.min(VERSION)))
 }
 
 #[cfg(test)]
@@ -150,16 +160,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_root_and_the_hubs_own_user_are_let_in() {
+    fn without_rules_only_root_and_the_hubs_own_user_are_let_in() {
         let hello = |version| Ok(ClientToHub::Hello { version, agent: "x".into() });
-        let (root, own, other) = (Uid::from_raw(0), Uid::from_raw(990), Uid::from_raw(1000));
-        assert_eq!(admit(hello(7), root, own).unwrap().1, VERSION);
-        admit(hello(1), own, own).unwrap();
-        let refusal = admit(hello(1), other, own).unwrap_err();
+        let access = Access::resolve(&[]).unwrap();
+        let own = nix::unistd::geteuid().as_raw();
+        let of = |uid| Peer { uid, user: None, gid: 7, groups: [7].into() };
+        let (root, own, other) = (of(0), of(own), of(own + 1000));
+        assert_eq!(admit(hello(7), &root, &access).unwrap().1, VERSION);
+        admit(hello(1), &own, &access).unwrap();
+        let refusal = admit(hello(1), &other, &access).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::NotPermitted);
-        assert!(refusal.message.contains("uid 1000"), "{refusal}");
-        assert_eq!(admit(hello(0), root, own).unwrap_err().code, ErrorCode::Version);
+        assert!(refusal.message.contains(&format!("uid {}", other.uid)), "{refusal}");
+        assert_eq!(admit(hello(0), &root, &access).unwrap_err().code, ErrorCode::Version);
         let list = Ok(ClientToHub::List { request: secmon_protocol::ids::RequestId(1) });
-        assert_eq!(admit(list, root, own).unwrap_err().code, ErrorCode::Protocol);
+        assert_eq!(admit(list, &root, &access).unwrap_err().code, ErrorCode::Protocol);
     }
 }

@@ -9,11 +9,12 @@ use secmon_protocol::{
     limits::MAX_MESSAGE,
     message::{
         ErrorCode, Refusal,
-        client::{ClientToHub, Filter, From, HubToClient},
+        client::{ClientToHub, Filter, From, HubToClient, WhoAmI},
     },
 };
 use tokio::{net::unix::OwnedReadHalf, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::info;
 
 use super::{
     super::wire::Reader,
@@ -22,9 +23,9 @@ use super::{
     subscription::{Matcher, Outgoing, Subscription, unreadable},
 };
 use crate::{
-    access::Grants,
+    access::{self, Grants, Needs, Peer, RequestKind, kind},
     actor::Message,
-    core::{ClientId, RunRequest, Start, snapshot_too_large},
+    core::{ClientId, Denial, RunRequest, Start, snapshot_too_large},
     hub,
 };
 
@@ -37,6 +38,7 @@ struct Misplaced;
 /// A client's requests.
 pub(super) struct Requests {
     pub(super) client: ClientId,
+    peer: Peer,
     pub(super) by: Requester,
     pub(super) grants: Arc<Grants>,
     answers: mpsc::Sender<HubToClient>,
@@ -49,13 +51,14 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(
         client: ClientId,
-        (by, grants): (Requester, Arc<Grants>),
+        (peer, by, grants): (Peer, Requester, Arc<Grants>),
         answers: mpsc::Sender<HubToClient>,
         events: mpsc::Sender<Outgoing>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
             client,
+            peer,
             by,
             grants,
             answers,
@@ -108,15 +111,43 @@ impl Requests {
     /// # Errors
     /// It breaks the protocol.
     async fn handle(&mut self, message: ClientToHub) -> Result<Option<HubToClient>, Misplaced> {
+        let needs = RequestKind::of(&message).needs();
+        if needs == Needs::Nothing {
+            return self.perform(message).await;
+        }
+        let (words, node) = (kind::in_words(&message), kind::node(&message).map(str::to_owned));
+        // Who cannot do it anywhere is refused before anything is looked for.
+        let able = needs.least().map_or(Ok(()), |least| self.grants.check_role(least, &words));
+        let answer = match (able, kind::request(&message)) {
+            (Err(refusal), Some(request)) => Some(HubToClient::Error { request, refusal }),
+            _ => self.perform(message).await?,
+        };
+        if let Some(HubToClient::Error { refusal, .. }) = &answer
+            && refusal.code == ErrorCode::NotPermitted
+            && needs != Needs::Start
+        {
+            let (by, reason) = (self.by.clone(), refusal.message.clone());
+            let denial = Denial { by, request: words, node, reason };
+            self.shared.actor.send(Message::Denied(Box::new(denial))).await;
+        }
+        Ok(answer)
+    }
+
+    /// As [`Requests::handle`], for who has a rule that may allow it.
+    async fn perform(&mut self, message: ClientToHub) -> Result<Option<HubToClient>, Misplaced> {
         let (client, actor) = (self.client, &self.shared.actor);
         let (request, answer) = match message {
             ClientToHub::Hello { .. } | ClientToHub::Fragment(_) => return Err(Misplaced),
             ClientToHub::List { request } => {
-                let nodes = actor.ask(Message::List).await;
-                (request, nodes.map(|nodes| HubToClient::Nodes { request, nodes }))
+                let nodes = actor.ask(Message::List).await.map(|mut nodes| {
+                    nodes.retain(|node| self.grants.may_view(&node.name));
+                    HubToClient::Nodes { request, nodes }
+                });
+                (request, nodes)
             }
             ClientToHub::Get { request, node } => {
-                let node = actor.ask(|reply| Message::Get(node, reply)).await;
+                let grants = self.grants.clone();
+                let node = actor.ask(|reply| Message::Get(node, grants, reply)).await;
                 (request, node.map(|node| HubToClient::Node { request, node: Box::new(node) }))
             }
             ClientToHub::Subscribe { request, from, filter } => {
@@ -156,8 +187,17 @@ impl Requests {
                 }
             }
             ClientToHub::CancelJob { request, job } => (request, self.cancel_job(request, job).await),
-            ClientToHub::WhoAmI { request } | ClientToHub::Remove { request, .. } => {
-                (request, Err(Refusal::new(ErrorCode::Internal, "not built yet")))
+            ClientToHub::WhoAmI { request } => {
+                let who = self.who().await;
+                (request, who.map(|who| HubToClient::You { request, who: Box::new(who) }))
+            }
+            ClientToHub::Remove { request, node } => {
+                let grants = self.grants.clone();
+                let removed = actor.ask(|reply| Message::Remove(node, grants, reply)).await;
+                if let Ok((id, name)) = &removed {
+                    info!(node = %name, %id, uid = self.by.uid, "a node was removed");
+                }
+                (request, removed.map(|(node, name)| HubToClient::Removed { request, node, name }))
             }
             ClientToHub::Enroll { request, name, valid_secs, replace } => {
                 (request, self.enroll(request, name, valid_secs, replace).await)
@@ -173,10 +213,21 @@ impl Requests {
         valid_secs: u32,
         replace: bool,
     ) -> Result<HubToClient, Refusal> {
+        self.grants.may_administer(&name)?;
         let valid = Duration::from_secs(u64::from(valid_secs));
         let made = hub::enroll(&self.shared, name, valid, replace).await?;
         let (token, expires, addresses) = (made.token, made.expires, made.addresses);
         Ok(HubToClient::Enrolling { request, token, expires, addresses })
+    }
+
+    /// Who this client is, and which rules apply to it.
+    async fn who(&self) -> Result<WhoAmI, Refusal> {
+        let (gid, groups) = (self.peer.gid, self.peer.groups.clone());
+        // Names may come from a directory on the network.
+        let named = tokio::task::spawn_blocking(move || access::groups(gid, &groups)).await;
+        let groups = named.map_err(|_| Refusal::new(ErrorCode::Internal, "the hub is stopping"))?;
+        let rules = self.grants.rules().to_vec();
+        Ok(WhoAmI { uid: self.peer.uid, user: self.peer.user.clone(), groups, rules })
     }
 
     async fn subscribe(&mut self, request: RequestId, from: From, filter: &Filter) -> Result<(), Refusal> {
@@ -189,7 +240,7 @@ impl Requests {
             let message = format!("a client may have {MAX_SUBSCRIPTIONS} subscriptions; end one first");
             return Err(Refusal::new(ErrorCode::TooMany, message));
         }
-        let matcher = Matcher::new(filter)?;
+        let matcher = Matcher::new(filter, self.grants.clone())?;
         let (log, actor) = (&self.shared.log, &self.shared.actor);
         let (start, snapshot) = match from {
             From::Now => (Start::at(log.ring.newest().n), None),

@@ -19,6 +19,7 @@ use wildmatch::WildMatch;
 
 use super::Shared;
 use crate::{
+    access::Grants,
     core::{Missing, Reading, Start},
     segment::{Run, Subject},
     store::StoreError,
@@ -40,16 +41,17 @@ pub(super) enum Outgoing {
     Message(HubToClient),
 }
 
-/// A filter, ready to be used.
+/// A filter, ready to be used, and what its client may see.
 #[derive(Debug, Clone)]
 pub(super) struct Matcher {
+    grants: Arc<Grants>,
     nodes: Vec<WildMatch>,
     types: Vec<WildMatch>,
 }
 
 impl Matcher {
     /// Checks a filter's limits and prepares it.
-    pub(super) fn new(filter: &Filter) -> Result<Self, Refusal> {
+    pub(super) fn new(filter: &Filter, grants: Arc<Grants>) -> Result<Self, Refusal> {
         let prepare = |patterns: &[String]| {
             if patterns.len() > MAX_PATTERNS || patterns.iter().any(|pattern| pattern.len() > MAX_PATTERN) {
                 let message = format!(
@@ -59,12 +61,22 @@ impl Matcher {
             }
             Ok(patterns.iter().map(|pattern| WildMatch::new(pattern)).collect())
         };
-        Ok(Self { nodes: prepare(&filter.nodes)?, types: prepare(&filter.types)? })
+        Ok(Self { grants, nodes: prepare(&filter.nodes)?, types: prepare(&filter.types)? })
     }
 
-    /// Whether a node's records are wanted.
+    /// Whether a node's records are wanted, and may be seen.
     pub(super) fn wants_node(&self, id: NodeId, name: &NodeName) -> bool {
-        self.nodes.is_empty() || any(&self.nodes, name.as_str()) || any(&self.nodes, &id.to_string())
+        let wanted =
+            self.nodes.is_empty() || any(&self.nodes, name.as_str()) || any(&self.nodes, &id.to_string());
+        wanted && self.may_view(id, name)
+    }
+
+    /// By the id where it is the hub itself: a node may have the hub's name.
+    fn may_view(&self, id: NodeId, name: &NodeName) -> bool {
+        match id {
+            NodeId::HUB => self.grants.may_view_hub(),
+            _ => self.grants.may_view(name),
+        }
     }
 
     fn wants(&self, subject: &Subject) -> bool {

@@ -156,10 +156,10 @@ impl Core {
     /// its file is what counts, as it is at that moment, and its answer tells an empty one from one that it may not
     /// trust.
     pub(super) fn able(&self, now: Now, wish: &Wish) -> Result<&Node, Refusal> {
-        let node = match self.find(now, &wish.node) {
+        let node = match self.find(now, &wish.grants, &wish.node) {
             Ok(node) => node,
             Err(refusal) => {
-                let Ok(expected) = self.get(now, &wish.node) else { return Err(refusal) };
+                let Ok(expected) = self.get(now, &wish.grants, &wish.node) else { return Err(refusal) };
                 wish.grants.may_run(&expected.summary.name, &wish.label)?;
                 let message = format!("{} has not joined yet; its token waits", expected.summary.name);
                 return Err(Refusal::new(ErrorCode::NodeAway, message));

@@ -1,0 +1,36 @@
+//! What somebody may not do and tried is logged.
+
+use secmon_protocol::{
+    hub_event::{HubEvent, Requester},
+    ids::{NodeId, NodeName},
+    record::{Envelope, Origin},
+};
+
+use super::{Core, Effects, Now};
+
+/// Somebody asked for something that no rule allows him.
+#[derive(Debug, Clone)]
+pub struct Denial {
+    /// Who.
+    pub by: Requester,
+    /// What was asked, in words.
+    pub request: String,
+    /// The node that he named, in his words.
+    pub node: Option<String>,
+    /// What he lacks, in words.
+    pub reason: String,
+}
+
+impl Core {
+    /// Somebody was denied something: a record about the node that he named, or about the hub; of one who goes on and on
+    /// a few, with the number of the rest.
+    pub fn handle_denied(&mut self, now: Now, denial: Denial, out: &mut Effects) {
+        let Some(unlogged) = self.denials.admit(denial.by.uid, now.mono) else { return };
+        let named = denial.node.and_then(|node| node.parse::<NodeName>().ok());
+        let known = named.and_then(|name| self.names.get(&name).map(|id| (*id, name)));
+        let (id, name) = known.unwrap_or_else(|| (NodeId::HUB, NodeName::hub()));
+        let Denial { by, request, reason, .. } = denial;
+        let event = HubEvent::Denied { by, request, reason, unlogged };
+        self.publish(id, name, Origin::Hub, Envelope::hub(now.unix, &event), out);
+    }
+}
