@@ -155,6 +155,7 @@ fn a_store_that_refuses_does_not_make_a_flood_of_denials_begin_anew() {
         log: LogRow { id: LogId(9), newest: 0, history: vec![] },
         nodes: vec![],
         tokens: vec![],
+        jobs: vec![],
     });
     assert_eq!(logged(&mut core), 0);
 }
