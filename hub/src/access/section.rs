@@ -52,6 +52,12 @@ pub enum Account {
     Number(u32),
 }
 
+impl From<&str> for Account {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -60,6 +60,7 @@ impl Disk {
                 }
                 Write::Token(token) => drop(self.tokens.insert(token.secret, token)),
                 Write::ForgetToken(secret) => drop(self.tokens.remove(&secret)),
+                Write::ForgetNode(node) => drop(self.nodes.remove(&node)),
             }
         }
         for record in records {
