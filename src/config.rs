@@ -27,6 +27,8 @@ pub(crate) struct Config {
     #[cfg(feature = "hub")]
     pub(crate) log: secmon_hub::LogSection,
     #[cfg(feature = "hub")]
+    pub(crate) jobs: secmon_hub::JobsSection,
+    #[cfg(feature = "hub")]
     pub(crate) socket: secmon_hub::SocketSection,
     #[cfg(feature = "hub")]
     pub(crate) access: Vec<secmon_hub::AccessSection>,
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     #[cfg(feature = "node")]
     pub(crate) commands: secmon_node::commands::CommandsSection,
     #[cfg(feature = "node")]
+    pub(crate) runner: secmon_node::commands::runner::RunnerSection,
+    #[cfg(feature = "node")]
     pub(crate) limits: secmon_node::Limits,
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "hub")]
@@ -48,6 +52,9 @@ pub(crate) struct Config {
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "log")]
     _log: serde::de::IgnoredAny,
+    #[cfg(not(feature = "hub"))]
+    #[serde(rename = "jobs")]
+    _jobs: serde::de::IgnoredAny,
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "socket")]
     _socket: serde::de::IgnoredAny,
@@ -69,6 +76,9 @@ pub(crate) struct Config {
     #[cfg(not(feature = "node"))]
     #[serde(rename = "commands")]
     _commands: serde::de::IgnoredAny,
+    #[cfg(not(feature = "node"))]
+    #[serde(rename = "runner")]
+    _runner: serde::de::IgnoredAny,
     #[cfg(not(feature = "node"))]
     #[serde(rename = "limits")]
     _limits: serde::de::IgnoredAny,

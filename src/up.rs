@@ -77,6 +77,7 @@ pub(crate) fn up(arguments: UpArgs, socket: Option<PathBuf>) -> Result<(), Faile
         socket_path,
         hub: std::mem::take(&mut config.hub),
         log: std::mem::take(&mut config.log),
+        jobs: std::mem::take(&mut config.jobs),
         socket: std::mem::take(&mut config.socket),
         access: std::mem::take(&mut config.access),
     };

@@ -7,17 +7,18 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use bytes::Bytes;
 use secmon_protocol::{
     ids::{Cursor, NodeId, NodeName, RequestId},
     message::{
         ErrorCode, Refusal,
-        client::{HubToClient, NodeDetail, NodeSummary, Presence},
+        client::{HubToClient, JobSummary, NodeDetail, NodeSummary, Presence},
         node::{HubToNode, NodeToHub},
     },
     time::UnixNanos,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -28,8 +29,8 @@ use crate::{
     access::Grants,
     ca::Fingerprint,
     core::{
-        Admission, ClientId, Core, Denial, Effect, Effects, Enrolling, Incoming, Introduction, Link, Notice,
-        Now, RunRequest, Start, Write,
+        Admission, ClientId, Core, Denial, Effect, Effects, Enrolling, Incoming, Introduction, JobAsk,
+        JobList, Link, Notice, Now, RunRequest, Start, Wish, Write,
     },
     ring::Ring,
     segment::Packer,
@@ -51,6 +52,8 @@ const BUDGET_KIB: usize = 64 << 10;
 
 /// How often the log is looked through for what is too old, where nothing is written that does it as well.
 const AGE_EVERY: Duration = Duration::from_secs(60);
+/// How often the core is told that time has passed: jobs that wait are given up so exactly.
+const TICK: Duration = Duration::from_secs(1);
 /// Between two tries to read what is stored, without which nothing can go on.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -106,12 +109,26 @@ pub(crate) enum Message {
     ClientUp(ClientId, Wire<HubToClient>),
     /// A client wants to run something.
     Run(ClientId, RunRequest),
+    /// A client sends a piece of a run's input.
+    Stdin(ClientId, RequestId, Bytes),
     /// A client grants a run more output.
     Credit(ClientId, RequestId, u32),
     /// A client cancels a run.
     Cancel(ClientId, RequestId),
     /// A client's connection has ended.
     ClientDown(ClientId),
+    /// A client wants a job, which may wait for so long.
+    Submit(Wish, Duration, Reply<JobSummary>),
+    /// Jobs, and whether there are more.
+    Jobs(JobList, Reply<(Vec<JobSummary>, bool)>),
+    /// One job.
+    Job(JobAsk, Reply<JobSummary>),
+    /// One job, whose output is to be read.
+    ReadJob(JobAsk, Reply<JobSummary>),
+    /// End a job.
+    CancelJob(JobAsk, Reply<JobSummary>),
+    /// Time has passed.
+    Tick,
     /// All nodes.
     List(Reply<Vec<NodeSummary>>),
     /// One node.
@@ -137,6 +154,7 @@ pub(crate) enum Message {
 pub(crate) struct Handle {
     queue: mpsc::Sender<Message>,
     budget: Arc<Semaphore>,
+    jobs: watch::Receiver<()>,
 }
 
 impl Handle {
@@ -144,7 +162,7 @@ impl Handle {
     #[cfg(test)]
     pub(crate) fn to_nobody() -> (Self, mpsc::Receiver<Message>) {
         let (queue, receiver) = mpsc::channel(QUEUE);
-        (Self { queue, budget: Arc::new(Semaphore::new(BUDGET_KIB)) }, receiver)
+        (Self { queue, budget: Arc::new(Semaphore::new(BUDGET_KIB)), jobs: watch::channel(()).1 }, receiver)
     }
 
     /// Sends, and waits for room. A hub that is stopping no longer listens, which is no news to anyone.
@@ -161,6 +179,11 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.queue.send(question(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
+    }
+
+    /// Changes when something of jobs was written.
+    pub(crate) fn watch_jobs(&self) -> watch::Receiver<()> {
+        self.jobs.clone()
     }
 
     /// Room for this many bytes in the queue; what needs more than all of it gets all of it.
@@ -185,6 +208,8 @@ pub(crate) struct Actor {
     core: Core,
     store: StoreThread,
     ring: Arc<Ring>,
+    /// For those who follow a job.
+    jobs: watch::Sender<()>,
     /// The last place of the log that is no longer held.
     gone: u64,
     packer: Packer,
@@ -212,10 +237,12 @@ impl Actor {
     /// An actor, and the way to it. `gone` is the last place of the log that is no longer held.
     pub(crate) fn new(core: Core, store: StoreThread, ring: Arc<Ring>, gone: u64) -> (Self, Handle) {
         let (sender, queue) = mpsc::channel(QUEUE);
+        let (jobs, watched) = watch::channel(());
         let actor = Self {
             core,
             store,
             ring,
+            jobs,
             gone,
             packer: Packer::default(),
             trouble: None,
@@ -224,7 +251,7 @@ impl Actor {
             nodes: HashMap::new(),
             clients: HashMap::new(),
         };
-        (actor, Handle { queue: sender, budget: Arc::new(Semaphore::new(BUDGET_KIB)) })
+        (actor, Handle { queue: sender, budget: Arc::new(Semaphore::new(BUDGET_KIB)), jobs: watched })
     }
 
     /// Works until `stop`, then does what is queued and ends; the store is given back to be closed.
@@ -235,9 +262,16 @@ impl Actor {
         let mut batch = Vec::with_capacity(BATCH);
         let mut aging = interval(AGE_EVERY);
         aging.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = tokio::select! {
                 biased;
+                // Before the queue, which is never empty for long where nodes flood the hub.
+                _ = ticks.tick() => {
+                    batch.push(Message::Tick);
+                    false
+                }
                 taken = self.queue.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
                         return Ok(self.store);
@@ -293,6 +327,7 @@ impl Actor {
         self.core.flush(&mut effects);
         self.sort(&mut effects, &mut writes, &mut outward);
         let segments = self.packer.finish();
+        let of_jobs = writes.iter().any(is_of_jobs);
         match self.write(Batch { writes, segments: segments.clone(), now: now.unix }).await {
             Ok(()) => {
                 let grown = !segments.is_empty();
@@ -300,6 +335,9 @@ impl Actor {
                 outward.into_iter().for_each(|effect| self.perform(effect));
                 if grown {
                     self.ring.announce();
+                }
+                if of_jobs {
+                    self.jobs.send_replace(());
                 }
                 answers.into_iter().for_each(|answer| answer(Ok(())));
                 Ok(())
@@ -380,6 +418,13 @@ impl Actor {
             Message::NodeUp(_, _, wire) => wire.send(ToLink::Close(refusal.message)),
             Message::Enroll(_, reply) => drop(reply.send(Err(refusal))),
             Message::Join(_, _, _, reply) => drop(reply.send(Err(refusal))),
+            Message::Submit(_, _, reply) | Message::CancelJob(_, reply) => drop(reply.send(Err(refusal))),
+            Message::Run(client, asked) => {
+                if let Some(wire) = self.clients.get(&client) {
+                    wire.send(HubToClient::Error { request: asked.request, refusal });
+                }
+            }
+            Message::Tick => {}
             Message::Remove(_, _, reply) => drop(reply.send(Err(refusal))),
             // The hub's own log has it, as the end of a connection or as a warning.
             Message::Denied(_) => {}
@@ -398,20 +443,36 @@ impl Actor {
                 core.handle_hello(now, link, *introduction, out);
             }
             Message::Records(link, records, _room) => core.handle_records(now, link, records, out),
-            Message::Node(link, message, _room) => self.take_from_node(now, link, message, out),
+            Message::Node(link, message, _room) => core.handle_message(now, link, message, out),
             Message::NodeDown(link, reason) => {
                 core.handle_link_down(now, link, &reason, out);
                 // Behind its last acknowledgement, for which it waits when the hub stops.
                 out.push(Effect::Close(link, reason));
             }
             Message::ClientUp(client, wire) => drop(self.clients.insert(client, wire)),
-            Message::Run(client, wish) => core.handle_run(now, client, wish, out),
+            Message::Run(client, asked) => core.handle_run(now, client, asked, out),
+            Message::Stdin(client, request, data) => core.handle_stdin(client, request, data, out),
             Message::Credit(client, request, credit) => core.handle_credit(client, request, credit, out),
             Message::Cancel(client, request) => core.handle_cancel(client, request, out),
             Message::ClientDown(client) => {
                 self.clients.remove(&client);
                 core.handle_client_down(client, out);
             }
+            Message::Submit(wish, wait, reply) => {
+                let answer = core.submit(now, wish, wait, out);
+                return Some(defer(reply, answer));
+            }
+            Message::Jobs(wanted, reply) => return Some(defer(reply, Ok(core.list_jobs(&wanted)))),
+            Message::Job(asked, reply) => return Some(defer(reply, core.job(&asked))),
+            Message::ReadJob(asked, reply) => {
+                let answer = core.job_to_read(now, &asked, out);
+                return Some(defer(reply, answer));
+            }
+            Message::CancelJob(asked, reply) => {
+                let answer = core.cancel_job(now, &asked, out);
+                return Some(defer(reply, answer));
+            }
+            Message::Tick => core.handle_tick(now, out),
             Message::List(reply) => return Some(defer(reply, Ok(core.list(now)))),
             Message::Get(node, grants, reply) => {
                 return Some(defer(reply, core.get(now, &grants, &node)));
@@ -442,22 +503,6 @@ impl Actor {
         None
     }
 
-    fn take_from_node(&mut self, now: Now, link: Link, message: NodeToHub, out: &mut Effects) {
-        let core = &mut self.core;
-        match message {
-            NodeToHub::Commands(commands) => core.handle_commands(link, commands),
-            NodeToHub::Started { job, pid } => core.handle_started(now, link, job, pid, out),
-            NodeToHub::Output { job, stream, data, .. } => {
-                core.handle_output(now, link, job, (stream, data), out);
-            }
-            NodeToHub::Exit { job, end, usage } => core.handle_exit(now, link, job, (end, usage), out),
-            NodeToHub::StdinCredit { .. } | NodeToHub::Jobs(_) => {}
-            // The connection keeps these for itself.
-            NodeToHub::Hello(_) | NodeToHub::Records(_) | NodeToHub::Pong { .. } | NodeToHub::Fragment(_) => {
-            }
-        }
-    }
-
     fn perform(&mut self, effect: Effect) {
         match effect {
             // Written and published by now.
@@ -480,6 +525,11 @@ impl Actor {
             Effect::Notice(notice) => tell(&notice),
         }
     }
+}
+
+/// Whether somebody who follows a job has something to look at.
+fn is_of_jobs(write: &Write) -> bool {
+    matches!(write, Write::Job(_) | Write::JobProgress { .. } | Write::JobOutput { .. } | Write::ForgetJob(_))
 }
 
 fn tell(notice: &Notice) {

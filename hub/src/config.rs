@@ -1,6 +1,8 @@
 //! The hub's part of the configuration, and its checks: all of them happen before a port is bound or a
 //! file is written.
 
+mod jobs;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -18,6 +20,7 @@ use secmon_protocol::{
     units,
 };
 
+pub use self::jobs::JobsSection;
 use crate::{
     HubError,
     access::{self, AccessSection, Account},
@@ -126,6 +129,8 @@ pub struct HubConfig {
     pub hub: HubSection,
     /// `[log]`.
     pub log: LogSection,
+    /// `[jobs]`.
+    pub jobs: JobsSection,
     /// `[socket]`.
     pub socket: SocketSection,
     /// `[[access]]`: who may do what, beside root and the hub's own user.
@@ -149,6 +154,7 @@ impl HubConfig {
         if !(MIN_LOG_AGE..=MAX_LOG_AGE).contains(&self.log.age) {
             return Err(HubError::config("log.age", "1 minute to 3650 days are possible"));
         }
+        self.jobs.check()?;
         if self.hub.advertise.len() > MAX_ADVERTISE {
             return Err(HubError::config("hub.advertise", format!("at most {MAX_ADVERTISE} are possible")));
         }

@@ -101,7 +101,7 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let heartbeat = config.hub.heartbeat();
     let store = StoreThread::start(store)
         .map_err(|source| HubError::file("start the thread that writes", &config.state_dir, source))?;
-    let core = Core::new(kept, heartbeat);
+    let core = Core::new(kept, heartbeat, config.jobs.limits());
     let ring = Arc::new(Ring::new(core.newest(), RING_BYTES));
     let (actor, handle) = Actor::new(core, store, ring.clone(), gone);
     handle.send(Message::Begun).await;

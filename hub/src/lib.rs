@@ -26,7 +26,7 @@ mod tls;
 mod trouble;
 
 pub use access::AccessSection;
-pub use config::{Durability, HubConfig, HubSection, LogSection, SocketSection};
+pub use config::{Durability, HubConfig, HubSection, JobsSection, LogSection, SocketSection};
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use conn::fuzzing;

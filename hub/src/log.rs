@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use secmon_protocol::time::UnixNanos;
+use secmon_protocol::{ids::JobId, time::UnixNanos};
 
 use crate::{
     LogSection,
     core::{Hole, Missing, Next, Reading, Start},
     ring::Ring,
     segment::Run,
-    store::{LogReader, StoreError},
+    store::{LogReader, Printed, StoreError},
 };
 
 /// Bytes of records taken from the ring at once: one write to a client, or two.
@@ -69,6 +69,14 @@ impl Log {
             portion.runs.retain(|run| reading.handle_records(run.first(), run.last()));
             return Ok(portion);
         }
+    }
+
+    /// What is kept of a job's output; see [`LogReader::output`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn output(&self, job: JobId, from: u64) -> Result<Vec<Printed>, StoreError> {
+        self.reader.output(job, from).await
     }
 
     /// Where a subscription begins that wants everything from a time on, by the hub's clock.

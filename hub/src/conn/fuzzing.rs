@@ -25,7 +25,10 @@ use super::{client, intake, join, wire::Reader};
 use crate::{
     access::{Access, Peer},
     ca::Ca,
-    core::{Core, Effect, Effects, Enrolling, Incoming, Introduction, Kept, Link, LogRow, Now, batch_cost},
+    core::{
+        Core, Effect, Effects, Enrolling, Incoming, Introduction, JobLimits, Kept, Link, LogRow, Now,
+        batch_cost,
+    },
 };
 
 const NOW: Now = Now { unix: UnixNanos(1_800_000_000_000_000_000), mono: Duration::from_secs(60) };
@@ -34,8 +37,8 @@ const PAPERS: [u8; 32] = [7; 32];
 /// A core that knows one node.
 fn core() -> Option<Core> {
     let log = LogRow { id: LogId(9), newest: 0, history: vec![] };
-    let kept = Kept { log, nodes: vec![], tokens: vec![] };
-    let mut core = Core::new(kept, Duration::from_secs(15));
+    let kept = Kept { log, nodes: vec![], tokens: vec![], jobs: vec![] };
+    let mut core = Core::new(kept, Duration::from_secs(15), JobLimits::default());
     let name = "web-1".parse().ok()?;
     let wish =
         Enrolling { secret: [1; 32], id: NodeId([1; 16]), name, valid: Duration::ZERO, replace: false };
@@ -111,6 +114,9 @@ pub fn node(bytes: &[u8]) {
         if let NodeToHub::Records(list) = message {
             let Ok(records) = Incoming::batch(&list) else { break };
             core.handle_records(NOW, Link(1), records, &mut out);
+            rising(&mut core, &mut out, &mut newest);
+        } else {
+            core.handle_message(NOW, Link(1), message, &mut out);
             rising(&mut core, &mut out, &mut newest);
         }
     }

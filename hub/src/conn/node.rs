@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use secmon_protocol::{
     codec,
     ids::Epoch,
-    limits::MAX_FRAME,
+    limits::{MAX_FRAME, MIN_CHUNK_COST, OUTPUT_WINDOW},
     message::{
         ErrorCode, Refusal,
         node::{Hello, HubToNode, NodeToHub},
@@ -32,12 +32,12 @@ use super::{
 use crate::{
     actor::{Message, ToLink, Wire},
     ca::{Fingerprint, fingerprint},
-    core::{Introduction, Link},
+    core::{Introduction, Link, MAX_RUNS_PER_NODE},
 };
 
-/// Messages that wait for a node to read them. One acknowledgement per batch, and what its runs need: a node
-/// that lets this many pile up does not read.
-const QUEUE: usize = 1024;
+/// Messages that wait for a node to read them: one acknowledgement per batch, and what its runs need, all the input among
+/// it that it has asked for. A node that lets this many pile up does not read.
+const QUEUE: usize = 1024 + MAX_RUNS_PER_NODE * (OUTPUT_WINDOW / MIN_CHUNK_COST) as usize;
 /// A side that hears nothing for this many heartbeats takes the other for gone.
 const MISSED: u32 = 3;
 /// How long a writer waits for a node to take what was sent before it is closed.

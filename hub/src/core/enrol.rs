@@ -216,7 +216,7 @@ impl NodeRow {
     }
 }
 
-fn later(time: UnixNanos, by: Duration) -> UnixNanos {
+pub(super) fn later(time: UnixNanos, by: Duration) -> UnixNanos {
     UnixNanos(time.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
 }
 

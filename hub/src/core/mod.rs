@@ -22,11 +22,13 @@ mod runs;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
+use bytes::Bytes;
 use secmon_protocol::{
+    command::OutputStream,
     hub_event::HubEvent,
     ids::{Cursor, Epoch, JobId, NodeId, NodeName, Seq},
     message::{client::HubToClient, node::HubToNode},
@@ -43,9 +45,12 @@ pub use self::{
     log::{LogRow, MAX_PREDECESSORS, Predecessor, Start},
     node::{Introduction, NodeRow, Standing, snapshot_too_large},
     reading::{Hole, Missing, Next, Reading, Shelf},
-    runs::{MAX_RUNS_PER_CLIENT, RunRequest},
+    runs::{
+        JobAsk, JobLimits, JobList, JobRow, MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT, MAX_RUNS_PER_NODE,
+        Piece, RunRequest, Wish,
+    },
 };
-use self::{log::Log, node::Node, runs::Run};
+use self::{log::Log, node::Node, runs::Runs};
 use crate::access::Denials;
 pub use crate::ca::Fingerprint;
 
@@ -105,6 +110,39 @@ pub enum Write {
     Token(TokenRow),
     /// A token that is of no use any more.
     ForgetToken(Fingerprint),
+    /// All of a run but its output.
+    Job(Box<JobRow>),
+    /// How much a job has printed, and how much of that is not kept.
+    JobProgress {
+        /// The job.
+        job: JobId,
+        /// Bytes.
+        output: u64,
+        /// Bytes.
+        dropped: u64,
+    },
+    /// Output of a job: a new piece, or more of the one that begins there.
+    JobOutput {
+        /// The job.
+        job: JobId,
+        /// Bytes that it had printed before the piece.
+        at: u64,
+        /// Which stream.
+        stream: OutputStream,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// Pieces of a job's output that are no longer kept.
+    DropOutput {
+        /// The job.
+        job: JobId,
+        /// Where the first of them begins.
+        from: u64,
+        /// Where the first behind them begins.
+        to: u64,
+    },
+    /// A run, with its output, that is of no use any more.
+    ForgetJob(JobId),
     /// A node that was removed, with its state.
     ForgetNode(NodeId),
 }
@@ -149,6 +187,8 @@ struct LinkState {
     /// logged, and the last one that it no longer has. It counts once records come, for a Hello may also be
     /// late: one of a connection that the node gave up before it made the one that is in use.
     back: Option<(Epoch, Seq)>,
+    /// Once the node said which jobs it holds: those of them that nobody wants.
+    unwanted: Option<BTreeSet<JobId>>,
 }
 
 /// How much of a node goes into the store with the next flush.
@@ -167,6 +207,8 @@ pub struct Kept {
     pub nodes: Vec<(NodeRow, NodeState)>,
     /// The tokens.
     pub tokens: Vec<TokenRow>,
+    /// The runs that are open, with the pieces of their output, and the jobs that are over.
+    pub jobs: Vec<(JobRow, Vec<Piece>)>,
 }
 
 /// The state of the hub.
@@ -180,7 +222,7 @@ pub struct Core {
     /// Nodes that were connected when the hub ended; see [`Core::settle`].
     cut_off: Vec<NodeId>,
     tokens: BTreeMap<Fingerprint, TokenRow>,
-    runs: BTreeMap<JobId, Run>,
+    runs: Runs,
     dirty: BTreeMap<NodeId, Dirty>,
     /// The acknowledgements that go out with the next flush.
     acks: BTreeMap<Link, Seq>,
@@ -190,11 +232,17 @@ pub struct Core {
 impl Core {
     /// A hub with what was kept; every node is away.
     #[must_use]
-    pub fn new(kept: Kept, heartbeat: Duration) -> Self {
-        Self::with(Log::new(kept.log), kept.nodes, kept.tokens, heartbeat)
+    pub fn new(kept: Kept, heartbeat: Duration, jobs: JobLimits) -> Self {
+        let runs = Runs::found(kept.jobs, jobs);
+        Self::with(Log::new(kept.log), kept.nodes, (kept.tokens, runs), heartbeat)
     }
 
-    fn with(log: Log, nodes: Vec<(NodeRow, NodeState)>, tokens: Vec<TokenRow>, heartbeat: Duration) -> Self {
+    fn with(
+        log: Log,
+        nodes: Vec<(NodeRow, NodeState)>,
+        (tokens, runs): (Vec<TokenRow>, Runs),
+        heartbeat: Duration,
+    ) -> Self {
         let nodes: BTreeMap<_, _> =
             nodes.into_iter().map(|(row, state)| (row.id, Node::away(row, state))).collect();
         Self {
@@ -206,7 +254,7 @@ impl Core {
             nodes,
             links: BTreeMap::new(),
             tokens: tokens.into_iter().map(|token| (token.secret, token)).collect(),
-            runs: BTreeMap::new(),
+            runs,
             dirty: BTreeMap::new(),
             acks: BTreeMap::new(),
             denials: Denials::default(),
@@ -217,8 +265,9 @@ impl Core {
     /// happened.
     pub fn restore(&mut self, kept: Kept) {
         let log = self.log.restored(kept.log);
+        let runs = self.runs.restored(kept.jobs);
         let denials = std::mem::take(&mut self.denials);
-        *self = Self { denials, ..Self::with(log, kept.nodes, kept.tokens, self.heartbeat) };
+        *self = Self { denials, ..Self::with(log, kept.nodes, (kept.tokens, runs), self.heartbeat) };
     }
 
     /// The last place of the log.
@@ -238,6 +287,7 @@ impl Core {
                 }
             }));
         }
+        self.runs.flush(out);
         for (link, seq) in std::mem::take(&mut self.acks) {
             out.push(Effect::ToNode(link, HubToNode::Ack { seq }));
         }

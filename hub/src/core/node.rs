@@ -290,8 +290,8 @@ impl Core {
         }
     }
 
-    /// Tells of the nodes that were connected when the last process was killed, or when the store refused a
-    /// batch. A node that comes brings it about as well, so that it is told before whoever is back.
+    /// Tells of the nodes that were connected, and of the runs that were open, when the last process was killed, or
+    /// when the store refused a batch. A node that comes brings it about as well, so that it is told before whoever is back.
     pub fn settle(&mut self, now: Now, out: &mut Effects) {
         for id in std::mem::take(&mut self.cut_off) {
             if let Some(node) = self.nodes.get_mut(&id) {
@@ -301,6 +301,7 @@ impl Core {
                 self.tell(now, id, &HubEvent::Disconnected { reason }, out);
             }
         }
+        self.settle_runs(now, out);
     }
 
     /// Ends a node's connection from the hub's side.
@@ -315,7 +316,7 @@ impl Core {
         if let Some(seq) = self.acks.remove(&link) {
             out.push(Effect::ToNode(link, HubToNode::Ack { seq }));
         }
-        self.end_runs_of(now, link, out);
+        self.leave_link(now, id, link, out);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.online = None;
             node.row.seen = now.unix;

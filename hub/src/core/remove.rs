@@ -42,6 +42,7 @@ impl Core {
     }
 
     fn forget_node(&mut self, now: Now, id: NodeId, out: &mut Effects) {
+        self.end_jobs_of_node(now, id, out);
         // Told before the end of its connection: why that ends.
         self.tell(now, id, &HubEvent::Removed, out);
         if let Some((link, _)) = self.nodes.get(&id).and_then(|node| node.online) {

@@ -1,57 +1,85 @@
-//! Runs of commands: whose request is which job on which node, and how much output may still flow.
+//! Runs of commands: whose request is which run on which node, and where each of them stands.
+//!
+//! One model for both kinds. An *attached* run ends with its client and with its link, and is forgotten at its end. A
+//! *job* (a detached run) goes on without both, and is kept for a while when it is over. Each has a row in the store
+//! from the moment at which it is handed over or queued, so that a hub that was killed knows what it began.
+//!
+//! `ask` is what clients want, `attached` and `jobs` begin runs, `news` is what nodes say of them, `handshake` what a node
+//! that comes holds, `spool` what is kept of output, `keep` what time brings, `audit` what is logged of refusals.
 
-use std::sync::Arc;
+mod ask;
+mod attached;
+mod audit;
+mod handshake;
+mod jobs;
+mod keep;
+mod news;
+mod spool;
 
-use bytes::Bytes;
-use secmon_protocol::{
-    command::{Arg, MAX_LABEL, OutputStream, RunEnd, RunFailure, Usage, check_args},
-    hub_event::{CommandRun, HubEvent, Requester},
-    ids::{JobId, NodeId, RequestId},
-    limits::{OUTPUT_WINDOW, chunk_cost, clip},
-    message::{
-        ErrorCode, Refusal,
-        client::HubToClient,
-        node::{HubToNode, Order},
-    },
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
 };
 
+use secmon_protocol::{
+    command::{Arg, RunEnd, RunFailure, Usage},
+    hub_event::{CommandRun, HubEvent, Requester},
+    ids::{JobId, NodeId, NodeName, RequestId},
+    limits::clip,
+    message::client::{HubToClient, JobState, JobSummary},
+    record::{Envelope, Origin},
+    time::UnixNanos,
+};
+
+pub use self::{
+    ask::{JobAsk, JobList},
+    attached::{MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT, MAX_RUNS_PER_NODE, RunRequest},
+    spool::Piece,
+};
+use self::{attached::Asker, audit::Audit, spool::Spool};
+use super::{ClientId, Core, Dirty, Effect, Effects, Link, Now, Write};
 use crate::access::Grants;
 
-use super::{ClientId, Core, Effect, Effects, Link, Now};
-
-/// Most runs that one client may have open.
-pub const MAX_RUNS_PER_CLIENT: usize = 32;
-/// Most runs that one node may have open.
-const MAX_RUNS_PER_NODE: usize = 64;
-
-/// One run.
-#[derive(Debug)]
-pub(super) struct Run {
-    /// The client that asked, until it goes away.
-    client: Option<ClientId>,
-    request: RequestId,
-    link: Link,
-    node: NodeId,
-    run: CommandRun,
-    credit: u32,
-    started: bool,
+/// All that is kept about a run but its output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRow {
+    /// What others are told of it.
+    pub summary: JobSummary,
+    /// Its place among all runs: later ones have greater numbers.
+    pub number: u64,
+    /// Until when it may wait for its node; none where it may not.
+    pub until: Option<UnixNanos>,
+    /// Whether somebody wants it to end.
+    pub cancelled: bool,
 }
 
-/// A client's wish to run a command.
+/// How much is kept of jobs; see `[jobs]` of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobLimits {
+    /// Bytes of output of one job.
+    pub output: u64,
+    /// Jobs that are over.
+    pub keep: usize,
+    /// How long such a one is kept.
+    pub age: Duration,
+}
+
+impl Default for JobLimits {
+    fn default() -> Self {
+        Self { output: 1 << 20, keep: 1_000, age: Duration::from_secs(30 * 24 * 60 * 60) }
+    }
+}
+
+/// What somebody wants to run.
 #[derive(Debug, Clone)]
-pub struct RunRequest {
-    /// The client's number for it.
-    pub request: RequestId,
+pub struct Wish {
     /// Which node, in a person's words.
     pub node: String,
     /// Which command.
     pub label: String,
     /// With which arguments.
     pub args: Vec<Arg>,
-    /// Output that may be sent at once.
-    pub credit: u32,
-    /// Whether the client has input for it.
-    pub stdin: bool,
     /// A fresh random number for the run.
     pub job: JobId,
     /// What the client may do.
@@ -60,221 +88,298 @@ pub struct RunRequest {
     pub by: Requester,
 }
 
-impl Core {
-    /// A client wants a command to run.
-    pub fn handle_run(&mut self, now: Now, client: ClientId, wish: RunRequest, out: &mut Effects) {
-        let request = wish.request;
-        if let Err(refusal) = self.start_run(now, client, wish, out) {
-            out.push(Effect::ToClient(client, HubToClient::Error { request, refusal }));
-        }
+impl Wish {
+    fn run(&self, detached: bool) -> CommandRun {
+        CommandRun { label: self.label.clone(), args: self.args.clone(), ..self.bare(detached) }
     }
 
-    fn start_run(
-        &mut self,
-        now: Now,
-        client: ClientId,
-        wish: RunRequest,
-        out: &mut Effects,
-    ) -> Result<(), Refusal> {
-        let refuse = |code, message: String| Err(Refusal::new(code, message));
-        if wish.label.is_empty() || wish.label.len() > MAX_LABEL {
-            let message =
-                format!("a command's label has 1 to {MAX_LABEL} bytes; ask the node for its commands");
-            return refuse(ErrorCode::UnknownLabel, message);
-        }
-        if let Err(message) = check_args(&wish.args) {
-            return refuse(ErrorCode::Protocol, message);
-        }
-        if self.job_of(client, wish.request).is_some() {
-            return refuse(ErrorCode::Protocol, "the request's number is that of a run".to_owned());
-        }
-        if wish.credit > OUTPUT_WINDOW {
-            return refuse(ErrorCode::Protocol, format!("a run's credit is at most {OUTPUT_WINDOW}"));
-        }
-        let (id, link) = self.able(now, &wish)?;
-        if self.runs.values().filter(|run| run.client == Some(client)).count() >= MAX_RUNS_PER_CLIENT {
-            let message = format!("a client may have {MAX_RUNS_PER_CLIENT} runs open; wait for one to end");
-            return refuse(ErrorCode::TooMany, message);
-        }
-        if self.runs.values().filter(|run| run.link == link).count() >= MAX_RUNS_PER_NODE {
-            let message = format!("{MAX_RUNS_PER_NODE} runs are open on that node; wait for one to end");
-            return refuse(ErrorCode::TooMany, message);
-        }
-        let job = wish.job;
-        let order = Order {
-            job,
-            label: wish.label.clone(),
-            args: wish.args.clone(),
-            credit: wish.credit,
-            stdin: wish.stdin,
-            detached: false,
-        };
-        let run = CommandRun { job, label: wish.label, args: wish.args, by: wish.by, detached: false };
-        self.tell(now, id, &HubEvent::CommandStarted(run.clone()), out);
-        out.push(Effect::ToNode(link, HubToNode::Run(order)));
-        let run = Run {
-            client: Some(client),
-            request: wish.request,
-            link,
-            node: id,
-            run,
-            credit: wish.credit,
-            started: false,
-        };
-        self.runs.insert(job, run);
-        Ok(())
+    /// Without what may be over a limit.
+    fn bare(&self, detached: bool) -> CommandRun {
+        CommandRun { job: self.job, label: String::new(), args: vec![], by: self.by.clone(), detached }
+    }
+}
+
+/// One run.
+#[derive(Debug)]
+struct Run {
+    row: JobRow,
+    /// The client that asked and its number for it, until it goes away; none of a job.
+    asker: Option<(ClientId, RequestId)>,
+    /// Where it goes on: none of a job whose node is away, or has not yet said what it holds.
+    link: Option<Link>,
+    /// Output that the node may still send.
+    credit: u32,
+    /// Input that the client may still send; none where there is none to come.
+    input: Option<u32>,
+    /// Of a job.
+    spool: Spool,
+}
+
+impl Run {
+    fn new(row: JobRow) -> Self {
+        Self { row, asker: None, link: None, credit: 0, input: None, spool: Spool::default() }
     }
 
-    /// The node that is wished, connected. Whether it has the command is its own to say: its file is what
-    /// counts, as it is at that moment, and its answer tells an empty one from one that it may not trust.
-    fn able(&self, now: Now, wish: &RunRequest) -> Result<(NodeId, Link), Refusal> {
-        let node = match self.find(now, &wish.grants, &wish.node) {
-            Ok(node) => node,
-            Err(refusal) => {
-                let Ok(expected) = self.get(now, &wish.grants, &wish.node) else { return Err(refusal) };
-                wish.grants.may_run(&expected.summary.name, &wish.label)?;
-                let message = format!("{} has not joined yet; its token waits", expected.summary.name);
-                return Err(Refusal::new(ErrorCode::NodeAway, message));
+    fn id(&self) -> JobId {
+        self.row.summary.run.job
+    }
+
+    fn state(&self) -> JobState {
+        self.row.summary.state
+    }
+
+    fn is_job(&self) -> bool {
+        self.row.summary.run.detached
+    }
+
+    /// What it takes of memory where that is more than usual: its arguments, in bytes.
+    fn weight(&self) -> usize {
+        self.row.summary.run.args.iter().map(|arg| arg.name.len() + arg.value.len()).sum()
+    }
+}
+
+/// All runs that are open, and the jobs that are over and kept.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    limits: JobLimits,
+    all: BTreeMap<JobId, Run>,
+    /// The requests of each client.
+    askers: BTreeMap<ClientId, Asker>,
+    /// The open runs of each node, by their number.
+    of_node: BTreeMap<NodeId, BTreeMap<u64, JobId>>,
+    /// The jobs, by their number.
+    jobs: BTreeMap<u64, JobId>,
+    /// The jobs that are over, by the time of their end.
+    over: BTreeSet<(UnixNanos, u64)>,
+    /// The arguments of all jobs, in bytes.
+    weight: usize,
+    /// No job that waits is given up before that.
+    soonest: Option<UnixNanos>,
+    /// Nodes that were too busy for a job, and when to try again.
+    busy: BTreeMap<NodeId, Duration>,
+    last: u64,
+    dirty: BTreeMap<JobId, Dirty>,
+    /// Attached runs that were open when the hub ended.
+    cut_off: Vec<JobId>,
+    /// Whether it was looked for jobs of nodes that are not known any more.
+    settled: bool,
+    audit: Audit,
+}
+
+impl Runs {
+    /// Those that were kept, with the pieces of their output where they are open.
+    pub(super) fn found(kept: Vec<(JobRow, Vec<Piece>)>, limits: JobLimits) -> Self {
+        let mut runs = Self { limits, ..Self::default() };
+        for (row, pieces) in kept {
+            runs.last = runs.last.max(row.number);
+            if !row.summary.run.detached {
+                runs.cut_off.push(row.summary.run.job);
             }
-        };
-        let name = &node.row.name;
-        wish.grants.may_run(name, &wish.label)?;
-        let Some((link, _)) = node.online else {
-            let since = node.row.seen.rfc3339();
-            let message = format!("{name} is not connected since {since}; start `secmon node` there");
-            return Err(Refusal::new(ErrorCode::NodeAway, message));
-        };
-        Ok((node.row.id, link))
-    }
-
-    fn job_of(&self, client: ClientId, request: RequestId) -> Option<JobId> {
-        let of = |run: &Run| run.client == Some(client) && run.request == request;
-        self.runs.iter().find(|(_, run)| of(run)).map(|(job, _)| *job)
-    }
-
-    /// A client grants a run more output. One that is over is past caring.
-    pub fn handle_credit(&mut self, client: ClientId, request: RequestId, credit: u32, out: &mut Effects) {
-        let Some(job) = self.job_of(client, request) else { return };
-        let Some(run) = self.runs.get_mut(&job) else { return };
-        match run.credit.checked_add(credit) {
-            Some(sum) if sum <= OUTPUT_WINDOW => {
-                run.credit = sum;
-                out.push(Effect::ToNode(run.link, HubToNode::Credit { job, credit }));
+            if let (JobState::Queued, Some(expires)) = (row.summary.state, row.until) {
+                runs.expect(expires);
             }
-            _ => {
-                let message = format!("a run's credit is at most {OUTPUT_WINDOW}; the run is cancelled");
-                let refusal = Refusal::new(ErrorCode::Protocol, message);
-                run.client = None;
-                out.push(Effect::ToClient(client, HubToClient::Error { request, refusal }));
-                out.push(Effect::ToNode(run.link, HubToNode::Cancel { job }));
+            let spool = Spool::found(&pieces, row.summary.output, limits.output);
+            runs.insert(Run { spool, ..Run::new(row) });
+        }
+        runs
+    }
+
+    /// After the store refused a batch: what is not stored stays.
+    pub(super) fn restored(&mut self, kept: Vec<(JobRow, Vec<Piece>)>) -> Self {
+        let audit = std::mem::take(&mut self.audit);
+        Self { audit, ..Self::found(kept, self.limits) }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn insert(&mut self, run: Run) {
+        let (id, number, summary) = (run.id(), run.row.number, &run.row.summary);
+        if run.is_job() {
+            self.jobs.insert(number, id);
+            self.weight += run.weight();
+        }
+        if summary.state.is_over() {
+            self.over.insert((summary.ended.unwrap_or(summary.made), number));
+        } else {
+            self.of_node.entry(summary.node).or_default().insert(number, id);
+        }
+        if let Some((client, request)) = run.asker {
+            self.askers.entry(client).or_default().insert(request, id, run.credit);
+        }
+        self.all.insert(id, run);
+    }
+
+    /// Takes a run out of everything.
+    fn remove(&mut self, id: JobId) -> Option<Run> {
+        let run = self.all.remove(&id)?;
+        self.close(&run);
+        if run.is_job() {
+            self.jobs.remove(&run.row.number);
+            self.weight -= run.weight();
+        }
+        let summary = &run.row.summary;
+        self.over.remove(&(summary.ended.unwrap_or(summary.made), run.row.number));
+        Some(run)
+    }
+
+    /// Takes a run out of what is open.
+    fn close(&mut self, run: &Run) {
+        let node = run.row.summary.node;
+        if let Some(open) = self.of_node.get_mut(&node) {
+            open.remove(&run.row.number);
+            if open.is_empty() {
+                self.of_node.remove(&node);
+            }
+        }
+        if let Some((client, request)) = run.asker {
+            self.part(client, request, run.credit);
+        }
+    }
+
+    /// Forgets a client's request.
+    fn part(&mut self, client: ClientId, request: RequestId, credit: u32) {
+        if let Some(asker) = self.askers.get_mut(&client) {
+            asker.remove(request, credit);
+            if asker.is_empty() {
+                self.askers.remove(&client);
             }
         }
     }
 
-    /// A client cancels a run; its Exit still comes.
-    pub fn handle_cancel(&mut self, client: ClientId, request: RequestId, out: &mut Effects) {
-        let job = self.job_of(client, request);
-        if let Some((job, run)) = job.and_then(|job| Some((job, self.runs.get(&job)?))) {
-            out.push(Effect::ToNode(run.link, HubToNode::Cancel { job }));
-        }
+    /// The open runs of a node, in their order.
+    fn open_of(&self, node: NodeId) -> impl Iterator<Item = &Run> {
+        self.of_node.get(&node).into_iter().flatten().filter_map(|(_, id)| self.all.get(id))
     }
 
-    /// A client's connection has ended, and with it what it runs.
-    pub fn handle_client_down(&mut self, client: ClientId, out: &mut Effects) {
-        for (job, run) in self.runs.iter_mut().filter(|(_, run)| run.client == Some(client)) {
-            run.client = None;
-            out.push(Effect::ToNode(run.link, HubToNode::Cancel { job: *job }));
-        }
+    fn mark(&mut self, id: JobId, dirty: Dirty) {
+        let was = self.dirty.entry(id).or_insert(dirty);
+        *was = dirty.max(*was);
     }
 
-    /// A run's process stands.
-    pub fn handle_started(&mut self, now: Now, link: Link, job: JobId, pid: u32, out: &mut Effects) {
-        let Some(run) = self.runs.get_mut(&job).filter(|run| run.link == link && !run.started) else {
-            return self.close(now, link, "the node said Started for a run that it was not given", out);
-        };
-        run.started = true;
-        if let Some(client) = run.client {
-            let message = HubToClient::Started { request: run.request, job, node: run.node, pid };
-            out.push(Effect::ToClient(client, message));
-        }
-    }
-
-    /// A run printed something, at most [`secmon_protocol::limits::MAX_CHUNK`] bytes.
-    pub fn handle_output(
-        &mut self,
-        now: Now,
-        link: Link,
-        job: JobId,
-        (stream, data): (OutputStream, Bytes),
-        out: &mut Effects,
-    ) {
-        let Some(run) = self.runs.get_mut(&job).filter(|run| run.link == link) else {
-            return self.close(now, link, "the node sent output of a run that it was not given", out);
-        };
-        let Some(credit) = run.credit.checked_sub(chunk_cost(data.len())) else {
-            return self.close(now, link, "the node sent more output than it was granted", out);
-        };
-        run.credit = credit;
-        if let Some(client) = run.client {
-            let message = HubToClient::Output { request: run.request, stream, data };
-            out.push(Effect::ToClient(client, message));
-        }
-    }
-
-    /// A run is over.
-    pub fn handle_exit(
-        &mut self,
-        now: Now,
-        link: Link,
-        job: JobId,
-        (end, usage): (RunEnd, Option<Usage>),
-        out: &mut Effects,
-    ) {
-        match self.runs.remove(&job) {
-            Some(run) if run.link == link => self.finish(now, run, (clipped(end), usage), out),
-            other => {
-                if let Some(run) = other {
-                    self.runs.insert(job, run);
+    /// What waits to be written.
+    pub(super) fn flush(&mut self, out: &mut Effects) {
+        for (id, dirty) in std::mem::take(&mut self.dirty) {
+            out.push(Effect::Store(match (self.all.get(&id), dirty) {
+                (None, _) => Write::ForgetJob(id),
+                (Some(run), Dirty::Whole) => Write::Job(Box::new(run.row.clone())),
+                (Some(run), Dirty::Progress) => {
+                    let JobSummary { output, dropped, .. } = run.row.summary;
+                    Write::JobProgress { job: id, output, dropped }
                 }
-                self.close(now, link, "the node said Exit for a run that it was not given", out);
-            }
-        }
-    }
-
-    /// Ends the runs of a connection that has ended.
-    pub(super) fn end_runs_of(&mut self, now: Now, link: Link, out: &mut Effects) {
-        let jobs: Vec<JobId> =
-            self.runs.iter().filter(|(_, run)| run.link == link).map(|(job, _)| *job).collect();
-        for job in jobs {
-            if let Some(run) = self.runs.remove(&job) {
-                self.finish(now, run, (lost(), None), out);
-            }
-        }
-    }
-
-    /// The clients and requests of all runs, for whom nothing more will come.
-    pub fn orphans(&self) -> Vec<(ClientId, HubToClient)> {
-        let exit = |run: &Run| HubToClient::Exit { request: run.request, end: lost(), usage: None };
-        self.runs.values().filter_map(|run| Some((run.client?, exit(run)))).collect()
-    }
-
-    fn finish(&mut self, now: Now, run: Run, (end, usage): (RunEnd, Option<Usage>), out: &mut Effects) {
-        let event = HubEvent::CommandFinished { run: run.run, end: end.clone(), usage };
-        self.tell(now, run.node, &event, out);
-        if let Some(client) = run.client {
-            out.push(Effect::ToClient(client, HubToClient::Exit { request: run.request, end, usage }));
+            }));
         }
     }
 }
 
-fn lost() -> RunEnd {
-    let message = "the connection to the node was lost before the command's end".to_owned();
-    RunEnd::Failed { why: RunFailure::Lost, message }
+impl Core {
+    /// Logs a record about a run; its node need not be known any more.
+    fn tell_run(&mut self, now: Now, (node, name): (NodeId, NodeName), event: &HubEvent, out: &mut Effects) {
+        self.publish(node, name, Origin::Hub, Envelope::hub(now.unix, event), out);
+    }
+
+    /// A run's process stands.
+    fn mark_started(&mut self, now: Now, id: JobId, out: &mut Effects) {
+        let Some(run) = self.runs.all.get_mut(&id) else { return };
+        let summary = &mut run.row.summary;
+        summary.state = JobState::Running;
+        summary.started = Some(now.unix);
+        let (about, event) =
+            ((summary.node, summary.name.clone()), HubEvent::CommandStarted(summary.run.clone()));
+        self.runs.mark(id, Dirty::Whole);
+        self.tell_run(now, about, &event, out);
+    }
+
+    /// Ends a run: logs it, tells its client, forgets it unless it is a job.
+    fn end_run(&mut self, now: Now, id: JobId, (end, usage): (RunEnd, Option<Usage>), out: &mut Effects) {
+        let Some(mut run) = self.runs.remove(id) else { return };
+        let handed_over = run.state() != JobState::Queued;
+        let summary = &mut run.row.summary;
+        let event = match refusal(&end).filter(|_| handed_over && summary.started.is_none()) {
+            Some(reason) => HubEvent::CommandRefused { run: summary.run.clone(), reason },
+            None => HubEvent::CommandFinished { run: summary.run.clone(), end: end.clone(), usage },
+        };
+        self.tell_run(now, (summary.node, summary.name.clone()), &event, out);
+        if let Some((client, request)) = run.asker {
+            out.push(Effect::ToClient(client, HubToClient::Exit { request, end: end.clone(), usage }));
+        }
+        self.runs.mark(id, Dirty::Whole);
+        if summary.run.detached {
+            summary.state = state_of(&end);
+            (summary.ended, summary.end, summary.usage) = (Some(now.unix), Some(end), usage);
+            // What there is of it is in the store; how it lies there is of no use any more.
+            (run.link, run.spool) = (None, Spool::default());
+            self.runs.insert(run);
+            self.keep_newest(now);
+        }
+    }
+}
+
+/// Where a job stands that ended so.
+fn state_of(end: &RunEnd) -> JobState {
+    match end {
+        RunEnd::Exited(_) | RunEnd::Signalled(_) | RunEnd::TimedOut | RunEnd::TooMuchOutput => {
+            JobState::Finished
+        }
+        RunEnd::Cancelled => JobState::Cancelled,
+        RunEnd::Failed { why: RunFailure::Lost | RunFailure::Stopped, .. } => JobState::Lost,
+        RunEnd::Failed { why: RunFailure::Expired, .. } => JobState::Expired,
+        RunEnd::Failed { .. } => JobState::Failed,
+    }
+}
+
+/// Why a run was not started, where it was handed over and ended so without a process.
+fn refusal(end: &RunEnd) -> Option<String> {
+    match end {
+        RunEnd::Failed { why: RunFailure::Lost, .. } => None,
+        RunEnd::Failed { message, .. } => Some(message.clone()),
+        RunEnd::Cancelled => Some("it was cancelled before its process stood".to_owned()),
+        _ => None,
+    }
+}
+
+fn failed(why: RunFailure, message: impl Into<String>) -> RunEnd {
+    RunEnd::Failed { why, message: message.into() }
 }
 
 fn clipped(end: RunEnd) -> RunEnd {
     match end {
         RunEnd::Failed { why, message } => RunEnd::Failed { why, message: clip(&message).to_owned() },
         end => end,
+    }
+}
+
+#[cfg(test)]
+impl Wish {
+    pub(super) fn run_of(&self, detached: bool) -> CommandRun {
+        self.run(detached)
+    }
+}
+
+#[cfg(test)]
+impl Core {
+    /// How many runs a client has open.
+    pub(super) fn open_of_client(&self, client: ClientId) -> usize {
+        self.runs.all.values().filter(|run| run.asker.is_some_and(|(asker, _)| asker == client)).count()
+    }
+
+    /// Whether every index says what the runs themselves say.
+    pub(super) fn runs_are_consistent(&self) -> bool {
+        let runs = &self.runs;
+        let open = || runs.all.values().filter(|run| !run.state().is_over());
+        let jobs = || runs.all.values().filter(|run| run.is_job());
+        let indexed: usize = runs.of_node.values().map(BTreeMap::len).sum();
+        let asked: usize = runs.askers.values().map(Asker::len).sum();
+        let credit: u64 = runs.askers.values().map(|asker| u64::from(asker.credit())).sum();
+        let asking = || runs.all.values().filter(|run| run.asker.is_some());
+        indexed == open().count()
+            && open().all(|run| runs.of_node[&run.row.summary.node][&run.row.number] == run.id())
+            && runs.jobs.len() == jobs().count()
+            && runs.over.len() == jobs().filter(|run| run.state().is_over()).count()
+            && runs.weight == jobs().map(Run::weight).sum::<usize>()
+            && asked == asking().count()
+            && credit == asking().map(|run| u64::from(run.credit)).sum::<u64>()
     }
 }

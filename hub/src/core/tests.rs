@@ -10,7 +10,7 @@ use secmon_protocol::{
     message::{
         ErrorCode,
         client::Presence,
-        node::{Hello, HostFacts, Resume},
+        node::{Hello, HostFacts, NodeToHub, Resume},
     },
     record::{Body, Lost, NodeRecord, RecordKind},
     state::{RawFacet, diff},
@@ -20,6 +20,7 @@ use super::*;
 
 mod access;
 mod hostile;
+mod jobs;
 mod log;
 mod runs;
 
@@ -34,7 +35,8 @@ fn core() -> Core {
 }
 
 fn started(log: LogRow) -> Core {
-    Core::new(Kept { log, nodes: vec![], tokens: vec![] }, Duration::from_secs(15))
+    let kept = Kept { log, nodes: vec![], tokens: vec![], jobs: vec![] };
+    Core::new(kept, Duration::from_secs(15), JobLimits::default())
 }
 
 fn enrolled(core: &mut Core) -> NodeId {

@@ -1,8 +1,9 @@
-//! What a hub keeps over a restart, in SQLite: nodes, their state as bytes, tokens without their secrets, and
-//! the log. One thread writes; the actor hands it a batch and waits. Another reads the log for subscribers.
+//! What a hub keeps over a restart, in SQLite: nodes, their state as bytes, tokens without their secrets, runs
+//! and what jobs printed, and the log. One thread writes; the actor hands it a batch and waits. Another reads the log for subscribers.
 //!
 //! No rules here: what is written was decided by the core.
 
+mod jobs;
 mod log;
 mod reader;
 mod rows;
@@ -18,12 +19,13 @@ use rusqlite::{Connection, ErrorCode};
 
 use secmon_protocol::time::UnixNanos;
 
-use self::{log::Log, schema::Sync};
 pub(crate) use self::{
+    jobs::Printed,
     log::{Keeping, Opening},
     reader::LogReader,
     thread::StoreThread,
 };
+use self::{log::Log, schema::Sync};
 use crate::{
     core::{Hole, Kept, Write},
     files,

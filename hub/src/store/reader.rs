@@ -1,4 +1,4 @@
-//! Reads of the log, for subscribers that are behind the ring: on a connection and a thread of their own, so
+//! Reads of the log, for subscribers that are behind the ring, and of what jobs printed: on a connection and a thread of their own, so
 //! that they wait for each other and never hold up a commit.
 //!
 //! A read is a few rows; who wants more queues again behind the others.
@@ -12,10 +12,13 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
-use secmon_protocol::{ids::LogId, time::UnixNanos};
+use secmon_protocol::{
+    ids::{JobId, LogId},
+    time::UnixNanos,
+};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{FILE, Fault, StoreError, log::number, schema};
+use super::{FILE, Fault, Printed, StoreError, jobs, log::number, schema};
 use crate::segment::{Run, Segment, unpack};
 
 /// Reads that wait. Whoever finds the queue full waits in turn; a subscriber has one read at a time.
@@ -40,6 +43,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 enum Job {
     After(u64, Answer<Vec<Run>>),
     Since(UnixNanos, Answer<Moment>),
+    Output(JobId, u64, Answer<Vec<Printed>>),
 }
 
 /// The way to the thread that reads, which ends when this is dropped.
@@ -83,6 +87,15 @@ impl LogReader {
     /// As [`LogReader::after`].
     pub(crate) async fn since(&self, time: UnixNanos) -> Result<Moment, StoreError> {
         self.ask(|answer| Job::Since(time, answer)).await
+    }
+
+    /// What is kept of a job's output from a place on: a few pieces, the first of which may begin before that; none where
+    /// there is no more.
+    ///
+    /// # Errors
+    /// As [`LogReader::after`].
+    pub(crate) async fn output(&self, job: JobId, from: u64) -> Result<Vec<Printed>, StoreError> {
+        self.ask(|answer| Job::Output(job, from, answer)).await
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
@@ -171,6 +184,10 @@ impl Reader {
                 Job::Since(time, answer) if !answer.is_closed() => {
                     let moment = since(&self.db, time);
                     let _ = answer.send(moment.map_err(|fault| fault.of(&self.path)));
+                }
+                Job::Output(job, from, answer) if !answer.is_closed() => {
+                    let found = jobs::output(&self.db, job, from, READ);
+                    let _ = answer.send(found.map_err(|fault| fault.of(&self.path)));
                 }
                 _ => {}
             }

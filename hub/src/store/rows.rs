@@ -13,7 +13,7 @@ use secmon_protocol::{
     time::UnixNanos,
 };
 
-use super::{Fault, log};
+use super::{Fault, jobs, log};
 use crate::core::{Kept, NodeRow, TokenRow, Write};
 
 pub(super) fn write(db: &Connection, write: &Write) -> rusqlite::Result<()> {
@@ -39,6 +39,11 @@ pub(super) fn write(db: &Connection, write: &Write) -> rusqlite::Result<()> {
         Write::ForgetToken(secret) => {
             db.prepare_cached("DELETE FROM tokens WHERE secret = ?1")?.execute(params![secret]).map(drop)
         }
+        Write::Job(row) => jobs::write(db, row),
+        Write::JobProgress { job, output, dropped } => jobs::progress(db, *job, *output, *dropped),
+        Write::JobOutput { job, at, stream, data } => jobs::append(db, *job, *at, (*stream, data)),
+        Write::DropOutput { job, from, to } => jobs::drop_output(db, *job, *from, *to),
+        Write::ForgetJob(job) => jobs::forget(db, *job),
         Write::ForgetNode(node) => [
             "DELETE FROM entries WHERE node = ?1",
             "DELETE FROM facets WHERE node = ?1",
@@ -108,7 +113,7 @@ pub(super) fn load(db: &Connection) -> Result<Kept, Fault> {
         };
         states.entry(node).or_default().set(id, facet);
     }
-    let mut kept = Kept { log: log::load(db)?, nodes: vec![], tokens: vec![] };
+    let mut kept = Kept { log: log::load(db)?, nodes: vec![], tokens: vec![], jobs: jobs::load(db)? };
     let mut select = db.prepare(
         "SELECT id, name, papers, seen, agent, address, facts, clock_offset, epoch, log_epoch, last, stale, commands,
          others, connected FROM nodes",

@@ -52,6 +52,18 @@ const STEPS: &[&str] = &[
     );
 ",
     "ALTER TABLE nodes ADD COLUMN connected INTEGER NOT NULL DEFAULT 0",
+    // Runs, of which attached ones are there only while they are open, and what jobs printed. A node says anew what it
+    // runs when it comes; what older versions kept of that has another form.
+    "
+    CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY, job INTEGER NOT NULL UNIQUE, over INTEGER NOT NULL, summary BLOB NOT NULL,
+        until INTEGER, cancelled INTEGER NOT NULL, output INTEGER NOT NULL, dropped INTEGER NOT NULL
+    );
+    CREATE TABLE job_output (
+        job INTEGER NOT NULL, at INTEGER NOT NULL, stderr INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (job, at)
+    );
+    UPDATE nodes SET commands = x'';
+",
 ];
 
 /// When commits are on the disk.

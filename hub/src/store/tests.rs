@@ -98,10 +98,13 @@ fn a_file_of_an_earlier_form_is_brought_to_the_newest_with_what_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path()).unwrap();
     commit(&mut store, [Write::Node(Box::new(node()))]);
-    store.db.execute_batch("ALTER TABLE nodes DROP COLUMN others; ALTER TABLE nodes DROP COLUMN connected; DROP TABLE log; DROP TABLE holes; DROP TABLE meta; PRAGMA user_version = 1").unwrap();
+    store.db.execute_batch("ALTER TABLE nodes DROP COLUMN others; ALTER TABLE nodes DROP COLUMN connected; DROP TABLE jobs; DROP TABLE job_output; DROP TABLE log; DROP TABLE holes; DROP TABLE meta; PRAGMA user_version = 1").unwrap();
     drop(store);
     let mut store = open(dir.path()).unwrap();
-    assert_eq!(store.load().unwrap().nodes[0].0, NodeRow { others: vec![], connected: false, ..node() });
+    assert_eq!(
+        store.load().unwrap().nodes[0].0,
+        NodeRow { others: vec![], connected: false, commands: vec![], ..node() }
+    );
     commit(&mut store, [Write::Node(Box::new(node()))]);
     assert_eq!(store.load().unwrap().nodes[0].0, node());
 }

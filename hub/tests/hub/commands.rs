@@ -50,8 +50,8 @@ async fn a_run_streams_its_output_and_ends_with_its_exit_code() {
     watcher.subscribe(From::Now, Filter::default()).await;
     let request = begin(&mut client, "web-1", "uptime").await;
     let job = handed_over(&mut node).await;
-    watcher.event("command.started").await;
     node.wire.send(&NodeToHub::Started { job, pid: 7 }).await;
+    watcher.event("command.started").await;
     let data = Bytes::from_static(b"\x00\xffbytes");
     node.wire.send(&NodeToHub::Output { job, stream: OutputStream::Stderr, at: 0, data: data.clone() }).await;
     client.wire.send(&ClientToHub::Credit { request, credit: MIN_CHUNK_COST }).await;

@@ -9,7 +9,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
 };
-use secmon_hub::{Hub, HubConfig, HubError, HubSection, LogSection, SocketSection};
+use secmon_hub::{Hub, HubConfig, HubError, HubSection, JobsSection, LogSection, SocketSection};
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent},
     codec::{self, Assembler, Message},
@@ -53,6 +53,7 @@ pub(crate) fn config(dir: &Path) -> HubConfig {
             ..HubSection::default()
         },
         log: LogSection::default(),
+        jobs: JobsSection::default(),
         socket: SocketSection::default(),
         access: vec![],
         socket_path: dir.join("hub.sock"),

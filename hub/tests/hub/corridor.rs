@@ -4,6 +4,7 @@ use crate::common::{self, PATIENCE, auth, config, full, hello, run, snapshot, st
 use secmon_hub::HubError;
 use secmon_protocol::{
     codec,
+    command::CommandInfo,
     ids::{Cursor, Seq},
     message::{
         ErrorCode,
@@ -95,6 +96,8 @@ async fn a_restart_keeps_nodes_state_and_place() {
     let hub = start(dir.path()).await;
     let papers = hub.enrol("a").await;
     let mut node = hub.node(&papers).await;
+    let commands = vec![CommandInfo::plain("uptime", "", 1)];
+    node.wire.send(&NodeToHub::Commands(commands)).await;
     node.records(&[snapshot(1, &state(&["tty1", "tty2"])), auth(2)]).await;
     node.next().await.unwrap();
     let mut client = hub.client().await;
@@ -168,7 +171,7 @@ async fn what_people_get_wrong_at_the_start_is_said_clearly() {
     assert!(matches!(error, HubError::SocketInUse { .. }), "{error}");
     hub.stop().await;
     let mut nobody = config(elsewhere.path());
-    nobody.socket.group = Some("no such group".into());
+    nobody.socket.group = Some(secmon_hub::access::Account::Name("no such group".into()));
     nobody.state_dir = elsewhere.path().join("untouched");
     let error = secmon_hub::start(nobody).await.err().unwrap();
     assert!(matches!(error, HubError::Config { key: "socket.group", .. }), "{error}");

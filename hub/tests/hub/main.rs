@@ -7,6 +7,7 @@ mod commands;
 mod common;
 mod corridor;
 mod hostile;
+mod jobs;
 mod log;
 mod people;
 mod removal;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use secmon_hub::core::{
-    Core, Effect, Effects, Enrolling, Hole, Incoming, Introduction, Kept, Link, LogRow, Next, NodeRow, Now,
-    Reading, Shelf, Start, TokenRow, Write,
+    Core, Effect, Effects, Enrolling, Hole, Incoming, Introduction, JobLimits, Kept, Link, LogRow, Next,
+    NodeRow, Now, Reading, Shelf, Start, TokenRow, Write,
 };
 use secmon_protocol::{
     ids::{Cursor, Epoch, LogId, NodeId, NodeName},
@@ -60,7 +60,12 @@ impl Disk {
                 }
                 Write::Token(token) => drop(self.tokens.insert(token.secret, token)),
                 Write::ForgetToken(secret) => drop(self.tokens.remove(&secret)),
-                Write::ForgetNode(node) => drop(self.nodes.remove(&node)),
+                Write::ForgetNode(_) => panic!("nobody is removed here"),
+                Write::Job(_)
+                | Write::JobProgress { .. }
+                | Write::JobOutput { .. }
+                | Write::DropOutput { .. }
+                | Write::ForgetJob(_) => panic!("nothing runs here"),
             }
         }
         for record in records {
@@ -78,6 +83,8 @@ impl Disk {
             log: self.log.clone(),
             nodes: self.nodes.values().cloned().collect(),
             tokens: self.tokens.values().cloned().collect(),
+            // Nothing runs here.
+            jobs: vec![],
         }
     }
 
@@ -196,7 +203,7 @@ impl Hub {
             self.disk.log.newest += 1;
             self.disk.holes.push(Hole { after, to: after + 1, reason: "power".to_owned() });
         }
-        let mut core = Core::new(self.disk.kept(), HEARTBEAT);
+        let mut core = Core::new(self.disk.kept(), HEARTBEAT, JobLimits::default());
         let mut out = vec![];
         core.flush(&mut out);
         let newest = core.newest();

@@ -274,7 +274,6 @@ impl Node {
             oldest,
             newest,
             clock: now.unix,
-            commands: vec![],
             extensions: BTreeMap::new(),
         }))
     }

@@ -1,7 +1,10 @@
 //! A client's connection: requests side by side, answers in whatever order they come.
 
+mod jobs;
 mod listen;
+mod output;
 mod requests;
+mod runs;
 mod subscription;
 mod writer;
 
@@ -10,7 +13,7 @@ use std::sync::{Arc, Once};
 use secmon_protocol::{
     codec::{self, CodecError},
     hub_event::Requester,
-    limits::{MIN_CHUNK_COST, OUTPUT_WINDOW, clip},
+    limits::{MIN_CHUNK_COST, clip},
     message::{
         ErrorCode, Refusal,
         client::{ClientToHub, HubToClient, VERSION},
@@ -37,12 +40,12 @@ use super::{
 use crate::{
     access::{self, Access, Grants, Peer},
     actor::{Message, Wire, unix_now},
-    core::{ClientId, Denial, MAX_RUNS_PER_CLIENT},
+    core::{ClientId, Denial, MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT},
 };
 
 /// What its runs have to tell a client and wait to be written: all the output that all of them may have in
 /// flight, and as many messages about them. A client that lets more pile up does not read.
-const QUEUE: usize = 2 * MAX_RUNS_PER_CLIENT * (OUTPUT_WINDOW / MIN_CHUNK_COST) as usize;
+const QUEUE: usize = 2 * ((MAX_CREDIT_PER_CLIENT / MIN_CHUNK_COST) as usize + 4 * MAX_RUNS_PER_CLIENT);
 /// Largest Hello; whoever says it may not even be allowed to.
 pub(super) const MAX_HELLO: usize = 16 << 10;
 /// Answers that wait to be written. They may be large, so that few do; a client that asks on without

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use secmon_protocol::{
     codec,
     hub_event::Requester,
-    ids::{JobId, NodeName, RequestId},
+    ids::{NodeName, RequestId},
     limits::MAX_MESSAGE,
     message::{
         ErrorCode, Refusal,
@@ -19,6 +19,7 @@ use tracing::info;
 use super::{
     super::wire::Reader,
     Ending, Shared,
+    output::Outputs,
     subscription::{Matcher, Outgoing, Subscription, unreadable},
 };
 use crate::{
@@ -36,14 +37,15 @@ struct Misplaced;
 
 /// A client's requests.
 pub(super) struct Requests {
-    client: ClientId,
+    pub(super) client: ClientId,
     peer: Peer,
-    by: Requester,
-    grants: Arc<Grants>,
+    pub(super) by: Requester,
+    pub(super) grants: Arc<Grants>,
     answers: mpsc::Sender<HubToClient>,
-    events: mpsc::Sender<Outgoing>,
-    shared: Arc<Shared>,
-    subscriptions: HashMap<RequestId, AbortOnDropHandle<()>>,
+    pub(super) events: mpsc::Sender<Outgoing>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) subscriptions: HashMap<RequestId, AbortOnDropHandle<()>>,
+    pub(super) outputs: Outputs,
 }
 
 impl Requests {
@@ -54,7 +56,17 @@ impl Requests {
         events: mpsc::Sender<Outgoing>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { client, peer, by, grants, answers, events, shared, subscriptions: HashMap::new() }
+        Self {
+            client,
+            peer,
+            by,
+            grants,
+            answers,
+            events,
+            shared,
+            subscriptions: HashMap::new(),
+            outputs: Outputs::default(),
+        }
     }
 
     /// Answers until the connection ends, or until `finish` and all subscriptions have what there is; then the
@@ -144,30 +156,36 @@ impl Requests {
                 }
             }
             ClientToHub::Run { request, node, label, args, credit, stdin } => {
-                let (by, grants) = (self.by.clone(), self.grants.clone());
-                let job = JobId(rand::random());
-                let wish = RunRequest { request, node, label, args, credit, stdin, job, grants, by };
-                actor.send(Message::Run(client, wish)).await;
+                let wish = self.wish(node, label, args);
+                actor.send(Message::Run(client, RunRequest { request, wish, credit, stdin })).await;
                 return Ok(None);
             }
             ClientToHub::Credit { request, credit } => {
-                actor.send(Message::Credit(client, request, credit)).await;
-                return Ok(None);
+                return Ok(self.credit(request, credit).await);
             }
             ClientToHub::Cancel { request } => {
-                if self.subscriptions.remove(&request).is_none() {
+                if self.subscriptions.remove(&request).is_none() && !self.outputs.cancel(request) {
                     actor.send(Message::Cancel(client, request)).await;
                 }
                 return Ok(None);
             }
-            ClientToHub::Stdin { .. } => return Ok(None),
-            ClientToHub::Submit { request, .. }
-            | ClientToHub::Jobs { request, .. }
-            | ClientToHub::Job { request, .. }
-            | ClientToHub::JobOutput { request, .. }
-            | ClientToHub::CancelJob { request, .. } => {
-                (request, Err(Refusal::new(ErrorCode::Internal, "not built yet")))
+            ClientToHub::Stdin { request, data } => {
+                actor.send(Message::Stdin(client, request, data)).await;
+                return Ok(None);
             }
+            ClientToHub::Submit { request, node, label, args, queue_secs } => {
+                let wish = self.wish(node, label, args);
+                (request, self.submit(request, wish, queue_secs).await)
+            }
+            ClientToHub::Jobs { request, filter } => (request, self.jobs(request, filter).await),
+            ClientToHub::Job { request, job } => (request, self.job(request, job).await),
+            ClientToHub::JobOutput { request, job, follow, credit } => {
+                match self.output(request, job, (follow, credit)).await {
+                    Ok(()) => return Ok(None),
+                    Err(refusal) => (request, Err(refusal)),
+                }
+            }
+            ClientToHub::CancelJob { request, job } => (request, self.cancel_job(request, job).await),
             ClientToHub::WhoAmI { request } => {
                 let who = self.who().await;
                 (request, who.map(|who| HubToClient::You { request, who: Box::new(who) }))

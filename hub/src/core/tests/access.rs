@@ -75,8 +75,8 @@ fn a_node_that_was_connected_when_the_hub_was_killed_is_removed_without_a_trace(
     let mut row = core.nodes[&id].row.clone();
     row.connected = true;
     let log = LogRow { id: LogId(9), newest: 5, history: vec![] };
-    let kept = Kept { log, nodes: vec![(row, held(&[1]))], tokens: vec![] };
-    let mut core = Core::new(kept, Duration::from_secs(15));
+    let kept = Kept { log, nodes: vec![(row, held(&[1]))], tokens: vec![], jobs: vec![] };
+    let mut core = Core::new(kept, Duration::from_secs(15), JobLimits::default());
     let mut out = vec![];
     core.remove(at(1), &all(), "web-1", &mut out).unwrap();
     core.settle(at(1), &mut out);
@@ -151,6 +151,7 @@ fn a_store_that_refuses_does_not_make_a_flood_of_denials_begin_anew() {
     let logged = |core: &mut Core| (0..50).filter(|_| !denied(core, 7, None).is_empty()).count();
     assert_eq!(logged(&mut core), 20);
     core.restore(Kept {
+        jobs: vec![],
         log: LogRow { id: LogId(9), newest: 0, history: vec![] },
         nodes: vec![],
         tokens: vec![],

@@ -72,7 +72,7 @@ fn what_was_not_written_moves_no_start() {
     enrolled(&mut core);
     let history = vec![Predecessor { log: LogId(8), until: 100 }];
     let log = LogRow { id: LogId(9), newest: 100, history };
-    core.restore(Kept { log, nodes: vec![], tokens: vec![] });
+    core.restore(Kept { log, nodes: vec![], tokens: vec![], jobs: vec![] });
     assert_eq!(core.newest(), cursor(9, 100));
     assert_eq!(start(&core, cursor(77, 5), 0).unwrap().after, 100);
 }

@@ -1,95 +1,302 @@
-//! Runs: their credit, their ends, and who decides what there is to run.
+//! Attached runs: their credit, their input, their ends, and who decides what there is to run.
 
 use std::sync::Arc;
 
 use secmon_protocol::{
-    command::{MAX_LABEL, OutputStream, RunEnd, RunFailure},
+    command::{Arg, MAX_LABEL, RunEnd, RunFailure},
     hub_event::Requester,
     ids::RequestId,
     limits::{MIN_CHUNK_COST, OUTPUT_WINDOW},
+    message::Refusal,
 };
 
 use super::*;
 use crate::access::Grants;
 
-fn wish(request: u64, credit: u32) -> RunRequest {
-    let by = Requester { uid: 0, user: None, pid: None, agent: String::new() };
-    let (node, label, args) = ("web-1".into(), "up".into(), vec![]);
-    let (job, grants) = (JobId(request), Arc::new(Grants::everything("test")));
-    RunRequest { request: RequestId(request), node, label, args, credit, stdin: false, job, grants, by }
+const CLIENT: ClientId = ClientId(1);
+const LINK: Link = Link(1);
+
+pub(super) fn wish_for(node: &str, job: u64) -> Wish {
+    let by = Requester { uid: 1000, user: Some("alice".into()), pid: None, agent: "test".into() };
+    let grants = Arc::new(Grants::everything("test"));
+    Wish { node: node.into(), label: "up".into(), args: vec![], job: JobId(job), grants, by }
+}
+
+fn run(request: u64, credit: u32) -> RunRequest {
+    RunRequest { request: RequestId(request), wish: wish_for("web-1", request), credit, stdin: false }
+}
+
+fn online() -> Core {
+    let mut core = core();
+    enrolled(&mut core);
+    connect(&mut core, 1, hello(1, 1, 0));
+    core
+}
+
+/// What comes of something, flushed.
+fn effects(core: &mut Core, what: impl FnOnce(&mut Core, &mut Effects)) -> Effects {
+    let mut out = vec![];
+    what(core, &mut out);
+    core.flush(&mut out);
+    out
+}
+
+fn asks(core: &mut Core, asked: RunRequest) -> Effects {
+    effects(core, |core, out| core.handle_run(at(4), CLIENT, asked, out))
+}
+
+fn says(core: &mut Core, message: NodeToHub) -> Effects {
+    effects(core, |core, out| core.handle_message(at(5), LINK, message, out))
+}
+
+fn exits(core: &mut Core, job: u64, end: RunEnd) -> Effects {
+    says(core, NodeToHub::Exit { job: JobId(job), end, usage: None })
+}
+
+fn prints(core: &mut Core, job: u64) -> Effects {
+    let (stream, data) = (OutputStream::Stdout, Bytes::from_static(b"x"));
+    says(core, NodeToHub::Output { job: JobId(job), stream, at: 0, data })
+}
+
+fn refused(out: &Effects) -> Option<&Refusal> {
+    out.iter().find_map(|effect| match effect {
+        Effect::ToClient(_, HubToClient::Error { refusal, .. }) => Some(refusal),
+        _ => None,
+    })
+}
+
+fn closed(out: &Effects) -> usize {
+    count(out, |effect| matches!(effect, Effect::Close(..)))
+}
+
+/// The records of the hub's own about commands, with the node that each is about.
+pub(super) fn told(out: &Effects) -> Vec<(NodeId, HubEvent)> {
+    let of = |effect: &Effect| match effect {
+        Effect::Publish(record) => match record.envelope.decode() {
+            Ok(Body::Hub(event)) => Some((record.node, event)),
+            _ => None,
+        },
+        _ => None,
+    };
+    out.iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_run_is_logged_when_its_process_stands_and_when_it_ends_with_who_what_and_where() {
+    let mut core = online();
+    let mut asked = run(1, 0);
+    asked.wish.args = vec![Arg { name: "lines".into(), value: "5".into() }];
+    let out = asks(&mut core, asked.clone());
+    assert_eq!(logged(&out), Vec::<String>::new(), "it has not started");
+    assert_eq!(count(&out, |e| matches!(e, Effect::Store(Write::Job(row)) if !row.summary.run.detached)), 1);
+    let out = says(&mut core, NodeToHub::Started { job: JobId(1), pid: 7 });
+    let expected = asked.wish.run_of(false);
+    assert_eq!(told(&out), [(NodeId([1; 16]), HubEvent::CommandStarted(expected.clone()))]);
+    let usage = Some(secmon_protocol::command::Usage { output: 3, ..Default::default() });
+    let out = says(&mut core, NodeToHub::Exit { job: JobId(1), end: RunEnd::Exited(3), usage });
+    let finished = HubEvent::CommandFinished { run: expected, end: RunEnd::Exited(3), usage };
+    assert_eq!(told(&out), [(NodeId([1; 16]), finished)]);
+    assert!(out.contains(&Effect::Store(Write::ForgetJob(JobId(1)))), "an attached run is not kept");
 }
 
 #[test]
 fn credit_is_counted_and_never_over_the_window() {
+    let mut core = online();
+    assert!(refused(&asks(&mut core, run(1, OUTPUT_WINDOW + 1))).is_some());
+    asks(&mut core, run(1, MIN_CHUNK_COST));
+    let mut out = prints(&mut core, 1);
+    out.extend(effects(&mut core, |core, out| core.handle_credit(CLIENT, RequestId(1), MIN_CHUNK_COST, out)));
+    out.extend(prints(&mut core, 1));
+    assert_eq!(count(&out, |e| matches!(e, Effect::ToClient(_, HubToClient::Output { .. }))), 2);
+    assert_eq!(closed(&out), 0);
+    let out =
+        effects(&mut core, |core, out| core.handle_credit(CLIENT, RequestId(1), OUTPUT_WINDOW + 1, out));
+    assert_eq!(count(&out, |e| matches!(e, Effect::ToNode(_, HubToNode::Cancel { .. }))), 1);
+    let out = prints(&mut core, 1);
+    assert_eq!(closed(&out), 1, "more than was granted");
+    assert_eq!(logged(&out), ["command.finished", "node.disconnected"]);
+}
+
+#[test]
+fn all_runs_of_a_client_together_are_bounded_in_number_and_in_credit() {
     let mut core = core();
     enrolled(&mut core);
-    connect(&mut core, 1, hello(1, 1, 0));
-    let mut out = vec![];
-    core.handle_run(at(4), ClientId(1), wish(1, OUTPUT_WINDOW + 1), &mut out);
-    assert!(matches!(&out[0], Effect::ToClient(_, HubToClient::Error { .. })), "{out:?}");
-    out.clear();
-    core.handle_run(at(4), ClientId(1), wish(1, MIN_CHUNK_COST), &mut out);
-    assert_eq!(logged(&out), ["command.started"]);
-    out.clear();
-    let chunk = |out: &mut Effects, core: &mut Core| {
-        let data = (OutputStream::Stdout, Bytes::from_static(b"x"));
-        core.handle_output(at(4), Link(1), JobId(1), data, out);
+    let more = (2..=5_u8).map(|n| {
+        let (id, secret, name) = (NodeId([n; 16]), [n; 32], format!("web-{n}").parse().unwrap());
+        let wish = Enrolling { secret, id, name, valid: Duration::ZERO, replace: false };
+        core.enroll(at(0), wish, &mut vec![]).unwrap();
+        core.join(at(1), &secret, [7 + n; 32], "", &mut vec![]).unwrap();
+        let hello = hello(1, 1, 0);
+        let from = Introduction { papers: [7 + n; 32], address: String::new(), hello, fresh: Epoch(1) };
+        core.handle_hello(at(2), Link(u64::from(n)), from, &mut vec![]);
+        n
+    });
+    let nodes: Vec<u8> = more.collect();
+    let on = |node: u8, request, credit| RunRequest {
+        wish: wish_for(&format!("web-{node}"), request),
+        ..run(request, credit)
     };
-    chunk(&mut out, &mut core);
-    core.handle_credit(ClientId(1), RequestId(1), MIN_CHUNK_COST, &mut out);
-    chunk(&mut out, &mut core);
-    assert_eq!(count(&out, |e| matches!(e, Effect::ToClient(_, HubToClient::Output { .. }))), 2);
-    assert_eq!(count(&out, |e| matches!(e, Effect::Close(..))), 0);
-    out.clear();
-    core.handle_credit(ClientId(1), RequestId(1), OUTPUT_WINDOW + 1, &mut out);
+    let (windows, each) = (u64::from(MAX_CREDIT_PER_CLIENT / OUTPUT_WINDOW), MAX_RUNS_PER_NODE as u64);
+    for request in 0..windows {
+        assert_eq!(refused(&asks(&mut core, on(nodes[0], request, OUTPUT_WINDOW))), None);
+    }
+    let refusal = refused(&asks(&mut core, on(nodes[1], 99, 1))).cloned().unwrap();
+    assert!(refusal.code == ErrorCode::TooMany && refusal.message.contains("32 MiB"), "{refusal}");
+    // What has ended, and what was printed, counts no more.
+    effects(&mut core, |core, out| {
+        let message = NodeToHub::Exit { job: JobId(0), end: RunEnd::Exited(0), usage: None };
+        core.handle_message(at(5), Link(2), message, out);
+    });
+    assert_eq!(refused(&asks(&mut core, on(nodes[1], 99, OUTPUT_WINDOW))), None);
+    effects(&mut core, |core, out| core.handle_client_down(CLIENT, out));
+    assert!(core.runs_are_consistent());
+
+    let mut core_runs = 0;
+    for request in 1_000..2_000 {
+        let node = nodes[(core_runs / each) as usize % nodes.len()];
+        match refused(&asks(&mut core, on(node, request, 0))) {
+            None => core_runs += 1,
+            Some(refusal) if refusal.message.contains("open on web") => {
+                // Those of the client before, which the node has not ended yet, count on it.
+                core.handle_link_down(at(6), Link(u64::from(node)), "gone", &mut vec![]);
+                let papers = [7 + node; 32];
+                let from =
+                    Introduction { papers, address: String::new(), hello: hello(1, 1, 0), fresh: Epoch(1) };
+                core.handle_hello(at(6), Link(u64::from(node)), from, &mut vec![]);
+                core_runs = core.open_of_client(CLIENT) as u64;
+            }
+            Some(refusal) => {
+                assert_eq!(refusal.code, ErrorCode::TooMany);
+                assert_eq!(core.open_of_client(CLIENT), MAX_RUNS_PER_CLIENT, "{refusal}");
+                return;
+            }
+        }
+    }
+    panic!("nothing stopped it");
+}
+
+#[test]
+fn input_flows_as_far_as_the_node_asks_for_it_and_ends_once() {
+    let mut core = online();
+    asks(&mut core, RunRequest { stdin: true, ..run(1, 0) });
+    let sends = |core: &mut Core, data: &'static [u8]| {
+        effects(core, |core, out| core.handle_stdin(CLIENT, RequestId(1), Bytes::from_static(data), out))
+    };
+    let credit = NodeToHub::StdinCredit { job: JobId(1), credit: MIN_CHUNK_COST };
+    let out = says(&mut core, credit.clone());
+    let passed = HubToClient::StdinCredit { request: RequestId(1), credit: MIN_CHUNK_COST };
+    assert_eq!(out, [Effect::ToClient(CLIENT, passed)]);
+    let input = |data: &'static [u8]| HubToNode::Stdin { job: JobId(1), data: Bytes::from_static(data) };
+    assert_eq!(sends(&mut core, b"abc"), [Effect::ToNode(LINK, input(b"abc"))]);
+    assert_eq!(sends(&mut core, b""), [Effect::ToNode(LINK, input(b""))]);
+    assert!(says(&mut core, credit).is_empty(), "after its end nobody asks for more");
+    let out = sends(&mut core, b"d");
+    assert_eq!(refused(&out).unwrap().code, ErrorCode::Protocol);
     assert_eq!(count(&out, |e| matches!(e, Effect::ToNode(_, HubToNode::Cancel { .. }))), 1);
-    out.clear();
-    chunk(&mut out, &mut core);
-    assert_eq!(count(&out, |e| matches!(e, Effect::Close(..))), 1, "more than was granted");
-    assert_eq!(logged(&out), ["command.finished", "node.disconnected"]);
+    // Of a run without input, and more than was asked for.
+    for (request, stdin) in [(2, false), (3, true)] {
+        asks(&mut core, RunRequest { stdin, ..run(request, 0) });
+        let send = |core: &mut Core, out: &mut Effects| {
+            core.handle_stdin(CLIENT, RequestId(request), Bytes::from_static(b"x"), out);
+        };
+        assert_eq!(refused(&effects(&mut core, send)).unwrap().code, ErrorCode::Protocol);
+    }
+    asks(&mut core, RunRequest { stdin: true, ..run(4, 0) });
+    let greedy = NodeToHub::StdinCredit { job: JobId(4), credit: OUTPUT_WINDOW + 1 };
+    assert_eq!(closed(&says(&mut core, greedy)), 1);
 }
 
 /// The hub once refused what was not in the list that it had heard last: a label added a moment ago, and
 /// every label of a node whose allowlist cannot be trusted, without its reason.
 #[test]
 fn whether_there_is_a_command_is_the_nodes_to_say() {
-    let mut core = core();
-    enrolled(&mut core);
-    connect(&mut core, 1, hello(1, 1, 0));
-    let mut out = vec![];
-    core.handle_run(at(4), ClientId(1), RunRequest { label: "new".into(), ..wish(1, 0) }, &mut out);
-    assert_eq!(logged(&out), ["command.started"]);
-    let run = |e: &Effect| matches!(e, Effect::ToNode(_, HubToNode::Run(order)) if order.label == "new");
-    assert_eq!(count(&out, run), 1);
-    out.clear();
+    let mut core = online();
+    let mut asked = run(1, 0);
+    asked.wish.label = "new".into();
+    let out = asks(&mut core, asked);
+    let handed = |e: &Effect| matches!(e, Effect::ToNode(_, HubToNode::Run(order)) if order.label == "new");
+    assert_eq!(count(&out, handed), 1);
     let end = RunEnd::Failed { why: RunFailure::Refused, message: "others may write it".into() };
-    core.handle_exit(at(5), Link(1), JobId(1), (end.clone(), None), &mut out);
-    assert_eq!(logged(&out), ["command.finished"]);
-    assert!(out.contains(&Effect::ToClient(
-        ClientId(1),
-        HubToClient::Exit { request: RequestId(1), end, usage: None }
-    )));
-    for label in [String::new(), "x".repeat(MAX_LABEL + 1)] {
-        out.clear();
-        core.handle_run(at(4), ClientId(1), RunRequest { label, ..wish(2, 0) }, &mut out);
-        assert!(
-            matches!(&out[..], [Effect::ToClient(_, HubToClient::Error { refusal, .. })] if refusal.code == ErrorCode::UnknownLabel)
-        );
+    let out = exits(&mut core, 1, end.clone());
+    assert!(
+        matches!(&told(&out)[..], [(_, HubEvent::CommandRefused { reason, .. })] if reason == "others may write it")
+    );
+    let exit = HubToClient::Exit { request: RequestId(1), end, usage: None };
+    assert!(out.contains(&Effect::ToClient(CLIENT, exit)));
+}
+
+#[test]
+fn what_the_hub_refuses_is_logged_with_what_was_asked() {
+    let mut core = online();
+    let with = |change: &dyn Fn(&mut RunRequest)| {
+        let mut asked = run(9, 0);
+        change(&mut asked);
+        asked
+    };
+    let long = || vec![Arg { name: "a".into(), value: "x".repeat(5000) }];
+    let here = NodeId([1; 16]);
+    for (asked, code, about, said) in [
+        (with(&|a| a.wish.node = "web-9".into()), ErrorCode::UnknownNode, NodeId::HUB, "\"web-9\""),
+        (with(&|a| a.wish.label = String::new()), ErrorCode::UnknownLabel, here, "1 to 64 bytes"),
+        (with(&|a| a.wish.label = "x".repeat(MAX_LABEL + 1)), ErrorCode::UnknownLabel, here, "1 to 64"),
+        (with(&|a| a.wish.args = long()), ErrorCode::Protocol, here, "over the limit"),
+    ] {
+        let out = asks(&mut core, asked);
+        assert_eq!(refused(&out).unwrap().code, code);
+        let told = told(&out);
+        let [(node, HubEvent::CommandRefused { run, reason })] = &told[..] else { panic!("{told:?}") };
+        assert!((*node, run.by.uid) == (about, 1000) && reason.contains(said), "{reason}");
+        assert!(run.label.len() <= MAX_LABEL && run.args.iter().all(|arg| arg.value.len() < 100));
     }
+    core.handle_link_down(at(5), LINK, "away", &mut vec![]);
+    let out = asks(&mut core, run(9, 0));
+    assert!(matches!(&told(&out)[..], [(node, HubEvent::CommandRefused { .. })] if *node == here));
+    assert_eq!(refused(&out).unwrap().code, ErrorCode::NodeAway);
+}
+
+#[test]
+fn refusals_in_a_loop_do_not_fill_the_log_and_are_counted() {
+    let mut core = core();
+    let mut records = 0;
+    for request in 0..500 {
+        records += told(&asks(&mut core, run(request, 0))).len();
+    }
+    assert_eq!(records, 20);
+    let out = effects(&mut core, |core, out| core.handle_tick(at(5), out));
+    let told = told(&out);
+    let [(NodeId::HUB, HubEvent::Denied { by, unlogged: 480, .. })] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(by.uid, 1000);
+    assert!(effects(&mut core, |core, out| core.handle_tick(at(9), out)).is_empty());
 }
 
 #[test]
 fn a_run_outlives_its_client_until_its_exit() {
-    let mut core = core();
-    enrolled(&mut core);
-    connect(&mut core, 1, hello(1, 1, 0));
-    let mut out = vec![];
-    core.handle_run(at(4), ClientId(1), wish(1, 0), &mut out);
-    out.clear();
-    core.handle_client_down(ClientId(1), &mut out);
-    assert_eq!(out, [Effect::ToNode(Link(1), HubToNode::Cancel { job: JobId(1) })]);
-    out.clear();
-    core.handle_exit(at(5), Link(1), JobId(1), (RunEnd::Cancelled, None), &mut out);
+    let mut core = online();
+    asks(&mut core, run(1, 0));
+    says(&mut core, NodeToHub::Started { job: JobId(1), pid: 7 });
+    let out = effects(&mut core, |core, out| core.handle_client_down(CLIENT, out));
+    assert_eq!(out, [Effect::ToNode(LINK, HubToNode::Cancel { job: JobId(1) })]);
+    let out = exits(&mut core, 1, RunEnd::Cancelled);
     assert_eq!(logged(&out), ["command.finished"]);
     assert_eq!(count(&out, |e| matches!(e, Effect::ToClient(..))), 0);
+    asks(&mut core, run(2, 0));
+    effects(&mut core, |core, out| core.handle_cancel(CLIENT, RequestId(2), out));
+    assert_eq!(logged(&exits(&mut core, 2, RunEnd::Cancelled)), ["command.refused"], "it never stood");
+}
+
+#[test]
+fn a_run_ends_with_its_link_once() {
+    let mut core = online();
+    asks(&mut core, run(1, 0));
+    asks(&mut core, run(2, 0));
+    says(&mut core, NodeToHub::Started { job: JobId(1), pid: 7 });
+    let out = effects(&mut core, |core, out| core.handle_link_down(at(6), LINK, "cut", out));
+    assert_eq!(logged(&out), ["command.finished", "command.finished", "node.disconnected"]);
+    assert_eq!(count(&out, |e| matches!(e, Effect::ToClient(_, HubToClient::Exit { .. }))), 2);
+    assert!(core.orphans().is_empty() && core.runs_are_consistent());
+    for what in [NodeToHub::Started { job: JobId(1), pid: 7 }] {
+        connect(&mut core, 2, hello(1, 1, 0));
+        let out = effects(&mut core, |core, out| core.handle_message(at(7), Link(2), what, out));
+        assert_eq!(closed(&out), 1, "what is over is nobody's any more");
+    }
 }

@@ -1,0 +1,80 @@
+//! What time brings: jobs that waited for too long, and those that are no longer kept.
+
+use secmon_protocol::{command::RunFailure, ids::JobId, message::client::JobState, time::UnixNanos};
+
+use super::{
+    super::{Core, Dirty, Effects, Now, enrol::later},
+    Run, Runs, failed,
+};
+
+/// Most jobs that are forgotten at once, so that none of the batches in which they go is large.
+const AT_ONCE: usize = 256;
+
+impl Runs {
+    /// A job waits, until then.
+    pub(super) fn expect(&mut self, expires: UnixNanos) {
+        self.soonest = Some(self.soonest.map_or(expires, |soonest| soonest.min(expires)));
+    }
+
+    /// The jobs whose time is over; the others are looked at when the next is due.
+    fn expired(&mut self, now: UnixNanos) -> Vec<JobId> {
+        if self.soonest.is_none_or(|soonest| soonest > now) {
+            return vec![];
+        }
+        let waiting = |run: &&Run| run.state() == JobState::Queued;
+        let due = |run: &Run| run.row.until.unwrap_or(UnixNanos(i64::MAX));
+        let open = self.of_node.values().flat_map(|open| open.values());
+        let waiting = || open.clone().filter_map(|id| self.all.get(id)).filter(waiting);
+        let expired = waiting().filter(|run| due(run) <= now).map(Run::id).collect();
+        self.soonest = waiting().map(due).filter(|due| *due > now).min();
+        expired
+    }
+}
+
+impl Core {
+    /// Time has passed. To be called each second or so.
+    pub fn handle_tick(&mut self, now: Now, out: &mut Effects) {
+        self.settle(now, out);
+        for job in self.runs.expired(now.unix) {
+            let end = failed(RunFailure::Expired, "its node did not take it before its time was over");
+            self.end_run(now, job, (end, None), out);
+        }
+        let again = self.runs.busy.iter().filter(|(_, until)| **until <= now.mono);
+        let again: Vec<_> = again.map(|(node, _)| *node).collect();
+        for node in again {
+            self.dispatch(now, node, out);
+        }
+        self.keep_newest(now);
+        self.tell_unlogged(now, out);
+    }
+
+    /// Ends the runs of which only the store knows: attached ones that were open when the last process was killed, or
+    /// the store refused a batch, and jobs of nodes that are gone.
+    pub(in crate::core) fn settle_runs(&mut self, now: Now, out: &mut Effects) {
+        for id in std::mem::take(&mut self.runs.cut_off) {
+            let end = failed(RunFailure::Lost, "the hub ended before the command's end");
+            self.end_run(now, id, (end, None), out);
+        }
+        if !std::mem::replace(&mut self.runs.settled, true) {
+            let gone: Vec<_> =
+                self.runs.of_node.keys().filter(|id| !self.nodes.contains_key(id)).copied().collect();
+            for node in gone {
+                self.end_jobs_of_node(now, node, out);
+            }
+        }
+    }
+
+    /// Forgets the jobs that are over and too many, or too old.
+    pub(super) fn keep_newest(&mut self, now: Now) {
+        let limits = self.runs.limits;
+        for _ in 0..AT_ONCE {
+            let Some((ended, number)) = self.runs.over.first().copied() else { return };
+            if self.runs.over.len() <= limits.keep && later(ended, limits.age) > now.unix {
+                return;
+            }
+            let Some(id) = self.runs.jobs.get(&number).copied() else { return };
+            self.runs.remove(id);
+            self.runs.mark(id, Dirty::Whole);
+        }
+    }
+}
