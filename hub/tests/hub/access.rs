@@ -371,3 +371,26 @@ async fn a_socket_of_a_group_lets_in_who_is_in_it() {
     assert!(std::panic::catch_unwind(|| shut_out.connect(&socket)).is_err(), "by the socket's mode");
     hub.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_with_very_many_connections_keeps_nobody_else_out() {
+    if !may_be_others("a_user_with_very_many_connections_keeps_nobody_else_out") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let hub = run(secmon_hub::start(with_rules(dir.path())).await.unwrap());
+    let mut held = vec![];
+    let refusal = loop {
+        match VIEWER.try_client(&hub).await {
+            Ok(client) => held.push(client),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!((held.len(), refusal.code), (128, ErrorCode::TooMany), "{refusal}");
+    OPERATOR.client(&hub).await;
+    hub.client().await;
+    held.pop();
+    // Its place is free once the hub has seen its end.
+    while VIEWER.try_client(&hub).await.is_err() {}
+    hub.stop().await;
+}
