@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -306,7 +307,16 @@ async fn copy(
             Ok(Some(RunEvent::Output { stream, data })) => {
                 // What cannot be written is read all the same, so that the end is heard.
                 if written.is_ok() {
-                    *written = paper.output(stream, &data).await;
+                    let mut writing = pin!(paper.output(stream, &data));
+                    *written = tokio::select! {
+                        result = &mut writing => result,
+                        // Whoever holds up the output does not hold up the end.
+                        () = work.cancel.cancelled(), if !told => {
+                            told = true;
+                            run.cancel().await?;
+                            writing.await
+                        }
+                    };
                     if written.is_err() {
                         work.cancel.cancel();
                     }
