@@ -121,7 +121,6 @@ impl Envelope {
 
 /// A decoded body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "lives for the moment in which it is taken apart")]
 pub enum Body {
     /// [`RecordKind::SNAPSHOT`].
     Snapshot(Vec<Op>),

@@ -92,7 +92,6 @@ fn hello(behind: Duration) -> NodeToHub {
         oldest: Seq(1),
         newest: Seq(0),
         clock: UnixNanos(i64::try_from(clock.as_nanos()).unwrap()),
-        commands: Vec::new(),
         extensions: BTreeMap::new(),
     })
 }

@@ -67,6 +67,14 @@ impl<'a> Ssh<'a> {
         Process::spawn_with_stdin("ssh", self.with_key(user).args([&self.to, remote]))
     }
 
+    /// A command that logs in with the key and without a terminal, for who reads its output himself.
+    #[must_use]
+    pub fn piped(&self, user: &str, remote: &str) -> Command {
+        let mut command = self.with_key(user);
+        command.args([&self.to, remote]);
+        command
+    }
+
     /// Runs a shell command over ssh, without a terminal, to its end.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 //! A real sshd on the loopback of a realm, with host key, client key and configuration of its own.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use tempfile::TempDir;
 
@@ -58,6 +58,12 @@ impl<'a> Sshd<'a> {
     #[track_caller]
     pub fn login(&self, user: &str, remote: &str) -> Process {
         self.client.login(user, remote)
+    }
+
+    /// A command that logs in with the right key and without a terminal, and runs a shell command there.
+    #[must_use]
+    pub fn command(&self, user: &str, remote: &str) -> Command {
+        self.client.piped(user, remote)
     }
 
     /// Tries one wrong password as `user` and returns when sshd has refused it.

@@ -8,48 +8,48 @@ use crate::{
     message::client::{JobSummary, Rule, WhoAmI},
 };
 
-/// Commands as JSON objects: `label`, `description`, `timeout_ms`, `max_output`, `concurrency`, `stdin`, and `args`
+/// Commands as JSON objects: `label`, `description`, `timeout_ms`, `max_output_bytes`, `concurrency`, `stdin`, and `args`
 /// with `name`, `description`, `type`, `default` and what its type has.
 #[must_use]
 pub fn commands(commands: &[CommandInfo]) -> Vec<Value> {
     commands
         .iter()
         .map(|c| {
-            json!({
-                "label": c.label,
-                "description": c.description,
-                "timeout_ms": c.timeout_ms,
-                "max_output": c.max_output,
-                "concurrency": c.concurrency,
-                "stdin": c.stdin,
-                "args": c.args.iter().map(arg).collect::<Vec<_>>(),
-            })
+            let args: Vec<_> = c.args.iter().map(arg).collect();
+            let mut out = Doc::default();
+            out.set("label", &*c.label);
+            out.set("description", &*c.description);
+            out.set("args", args);
+            out.set("timeout_ms", c.timeout_ms);
+            out.option("max_output_bytes", c.max_output);
+            out.option("concurrency", c.concurrency);
+            out.set("stdin", c.stdin);
+            Value::Object(out.0)
         })
         .collect()
 }
 
 fn arg(arg: &ArgInfo) -> Value {
-    let mut out = json!({
-        "name": arg.name,
-        "description": arg.description,
-        "type": arg.kind.as_str(),
-        "default": arg.default,
-    });
+    let mut out = Doc::default();
+    out.set("name", &*arg.name);
+    out.set("description", &*arg.description);
+    out.set("type", arg.kind.as_str());
+    out.option("default", arg.default.as_ref().map(|default| json!(default)));
     match &arg.kind {
         ArgKind::Integer { min, max } => {
-            out["min"] = json!(min);
-            out["max"] = json!(max);
+            out.set("min", *min);
+            out.set("max", *max);
         }
-        ArgKind::Choice { values } => out["values"] = json!(values),
+        ArgKind::Choice { values } => out.set("values", json!(values)),
         ArgKind::String { pattern, min, max } => {
-            out["pattern"] = json!(pattern);
-            out["min_length"] = json!(min);
-            out["max_length"] = json!(max);
+            out.set("pattern", &**pattern);
+            out.set("min_length", *min);
+            out.set("max_length", *max);
         }
         ArgKind::Bool => {}
-        ArgKind::Path { below } => out["below"] = json!(below),
+        ArgKind::Path { below } => out.set("below", &**below),
     }
-    out
+    Value::Object(out.0)
 }
 
 /// Arguments by name.
@@ -96,9 +96,13 @@ pub fn who_am_i(who: &WhoAmI) -> Value {
     let mut out = Doc::default();
     out.set("user.id", who.uid.to_string());
     out.option("user.name", who.user.as_deref());
-    let groups: Vec<Value> =
-        who.groups.iter().map(|(gid, name)| json!({ "id": gid.to_string(), "name": name })).collect();
-    out.set("user.group", groups);
+    let group = |(gid, name): &(u32, Option<String>)| {
+        let mut out = Doc::default();
+        out.set("id", gid.to_string());
+        out.option("name", name.as_deref());
+        Value::Object(out.0)
+    };
+    out.set("user.group", who.groups.iter().map(group).collect::<Vec<_>>());
     out.set("secmon.access.rules", who.rules.iter().map(rule).collect::<Vec<_>>());
     Value::Object(out.0)
 }

@@ -2,10 +2,10 @@
 
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent, Outcome, Source, SourceHost},
-    command::CommandInfo,
+    command::{Arg, ArgInfo, ArgKind, CommandInfo, Usage},
     facet::Unavailable,
-    hub_event::Requester,
-    ids::{Cursor, LogId, NodeId, NodeName},
+    hub_event::{CommandRun, Requester},
+    ids::{Cursor, JobId, LogId, NodeId, NodeName},
     message::{ErrorCode, Refusal, node::HostFacts},
     session::{Session, SessionKind, SessionSource},
     time::UnixNanos,
@@ -43,6 +43,55 @@ pub(crate) fn facts() -> HostFacts {
 
 pub(crate) fn commands() -> Vec<CommandInfo> {
     vec![CommandInfo::plain("restart-web", "Restart nginx", 30_000), CommandInfo::plain("uptime", "", 250)]
+}
+
+/// A command with an argument of every kind and every limit.
+pub(crate) fn typed_command() -> CommandInfo {
+    let arg = |name: &str, kind, default: Option<&str>| ArgInfo {
+        name: name.into(),
+        description: format!("about {name}"),
+        kind,
+        default: default.map(str::to_owned),
+    };
+    let values = vec!["syslog".into(), "auth.log".into()];
+    CommandInfo {
+        args: vec![
+            arg("lines", ArgKind::Integer { min: -5, max: 1_000 }, Some("100")),
+            arg("file", ArgKind::Choice { values }, None),
+            arg("match", ArgKind::String { pattern: "[a-z]+".into(), min: 1, max: 64 }, None),
+            arg("verbose", ArgKind::Bool, Some("false")),
+            arg("path", ArgKind::Path { below: "/srv".into() }, None),
+        ],
+        max_output: Some(1 << 20),
+        concurrency: Some(2),
+        stdin: true,
+        ..CommandInfo::plain("tail", "The end of a log", 5_000)
+    }
+}
+
+pub(crate) fn args() -> Vec<Arg> {
+    let arg = |name: &str, value: &str| Arg { name: name.into(), value: value.into() };
+    vec![arg("lines", "50"), arg("file", "auth.log")]
+}
+
+pub(crate) const JOB: JobId = JobId(0x00de_cade_0000_0077);
+
+pub(crate) const USAGE: Usage = Usage {
+    wall_ns: 1_500_000_000,
+    user_ns: 20_000_000,
+    system_ns: 10_000_000,
+    max_rss: 4 << 20,
+    output: 1_234,
+};
+
+pub(crate) fn command_run() -> CommandRun {
+    CommandRun { job: JOB, label: "tail".into(), args: args(), by: requester(), detached: true }
+}
+
+/// What an attached command without arguments is, run by somebody without a name.
+pub(crate) fn bare_run() -> CommandRun {
+    let by = Requester { uid: 0, user: None, pid: None, agent: String::new() };
+    CommandRun { job: JOB, label: "uptime".into(), args: vec![], by, detached: false }
 }
 
 pub(crate) fn unavailable() -> Unavailable {

@@ -4,14 +4,15 @@
 use secmon_protocol::{
     auth::{AuthAction, Outcome, SourceHost},
     codec::Fragment,
-    command::{OutputStream, RunEnd, RunFailure},
+    command::{ArgKind, OutputStream, RunEnd, RunFailure},
     facet::FacetStatus,
     hub_event::HubEvent,
     message::{
         ErrorCode,
-        client::{ClientToHub, From, HubToClient, Presence},
+        client::{ClientToHub, From, HubToClient, JobState, Presence, Role},
         join::{HubToJoin, JoinToHub},
         node::{HubToNode, NodeToHub, Resume},
+        runner::{NodeToRunner, RunnerToNode},
     },
     record::Origin,
     session::{SessionKind, SessionSource},
@@ -41,18 +42,24 @@ macro_rules! variants {
 }
 
 variants! {
-    NodeToHub: Hello Records Pong Commands Started Output Exit Fragment;
-    HubToNode: Welcome Reject Ack Resync Ping Run Cancel Credit Fragment;
+    NodeToHub: Hello Records Pong Commands Started Output Exit StdinCredit Jobs Fragment;
+    HubToNode: Welcome Reject Ack Resync Ping Run Cancel Credit Stdin Resume Forget Fragment;
+    NodeToRunner: Hello Start Stdin Credit Cancel Fragment;
+    RunnerToNode: Welcome Reject Commands Started Output StdinCredit Exit Fragment;
     JoinToHub: Join Fragment;
     HubToJoin: Joined Reject Fragment;
-    ClientToHub: Hello List Get Subscribe Run Credit Cancel Enroll Fragment;
+    ClientToHub: Hello List Get Subscribe Run Credit Cancel Enroll Stdin Submit Jobs Job JobOutput CancelJob
+        WhoAmI Remove Fragment;
     HubToClient: Welcome Reject Event Subscribed Gap Progress Nodes Node Started Output Exit Enrolling
-        Error Fragment;
+        Error StdinCredit Job Jobs OutputMissing You Removed Fragment;
+    JobState: Queued Sent Running Finished Failed Cancelled Expired Lost;
+    Role: Viewer Operator Admin;
+    ArgKind: Integer Choice String Bool Path;
     Fragment: Begin Part End;
     ErrorCode: Protocol Version NotPermitted UnknownNode NodeAway UnknownLabel NameTaken TokenUnknown
-        TokenUsed TokenExpired TooMany Internal BadCursor;
-    RunEnd: Exited Signalled TimedOut Cancelled Failed;
-    RunFailure: UnknownLabel Busy Spawn NodeLost Refused;
+        TokenUsed TokenExpired TooMany Internal BadCursor UnknownJob JobState;
+    RunEnd: Exited Signalled TimedOut Cancelled TooMuchOutput Failed;
+    RunFailure: UnknownLabel Busy Spawn Lost Refused BadArgument Expired Stopped;
     OutputStream: Stdout Stderr;
     Resume: After Oldest;
     From: Now Cursor Snapshot Time;
@@ -60,7 +67,8 @@ variants! {
     FacetStatus: Pending NotMonitored Unavailable Ready;
     Op: Status Added Changed Removed;
     Origin: Node Hub;
-    HubEvent: Enrolled Removed Connected Disconnected Gap CommandStarted CommandFinished;
+    HubEvent: Enrolled Removed Connected Disconnected Gap CommandStarted CommandFinished CommandRefused
+        CommandQueued Denied;
     AuthAction: Accepted Failed InvalidUser Disconnected SessionOpened SessionClosed Sudo SudoDenied Su
         SuFailed AccountChanged Probe;
     Outcome: Success Failure Unknown;

@@ -7,7 +7,7 @@ use secmon_protocol::{
     event::EventType,
     facet::{FacetId, FacetStatus},
     hub_event::HubEvent,
-    ids::{JobId, Seq},
+    ids::Seq,
     record::Envelope,
     state::Op,
     wireguard::WgPeer,
@@ -16,7 +16,9 @@ use serde_json::Value;
 
 use crate::{
     common::{ready, rendered},
-    samples::{TIME, auth_event, peer, peer_key, requester, session, unavailable},
+    samples::{
+        TIME, USAGE, auth_event, bare_run, command_run, peer, peer_key, requester, session, unavailable,
+    },
 };
 
 /// A record that yields the type; as the last of its events where there are more.
@@ -49,15 +51,18 @@ fn sample(kind: EventType) -> Envelope {
         T::AuthSuFailed => auth(AuthAction::SuFailed),
         T::AuthAccountChanged => auth(AuthAction::AccountChanged),
         T::AuthProbe => auth(AuthAction::Probe),
-        T::CommandStarted => {
-            hub(HubEvent::CommandStarted { job: JobId(1), label: "uptime".into(), by: requester() })
-        }
-        T::CommandFinished => hub(HubEvent::CommandFinished {
-            job: JobId(1),
-            label: "uptime".into(),
+        T::CommandStarted => hub(HubEvent::CommandStarted(command_run())),
+        T::CommandQueued => hub(HubEvent::CommandQueued { run: bare_run(), expires: TIME }),
+        T::CommandRefused => hub(HubEvent::CommandRefused { run: bare_run(), reason: String::new() }),
+        T::AccessDenied => hub(HubEvent::Denied {
             by: requester(),
-            end: RunEnd::TimedOut,
+            request: String::new(),
+            reason: "why".into(),
+            unlogged: 0,
         }),
+        T::CommandFinished => {
+            hub(HubEvent::CommandFinished { run: bare_run(), end: RunEnd::TimedOut, usage: Some(USAGE) })
+        }
         T::Gap => hub(HubEvent::Gap { from: Seq(1), to: Seq(u64::MAX), reason: String::new() }),
     }
 }

@@ -3,6 +3,7 @@
 //! An event is made as a client makes it, from a record in an envelope, and compared whole.
 
 mod auth;
+mod command;
 mod common;
 mod every_type;
 mod frame;

@@ -117,8 +117,8 @@ fn a_node_with_its_state_shows_every_entry_and_what_it_cannot_read() {
     assert_eq!(
         secmon["commands"],
         json!([
-            { "label": "restart-web", "description": "Restart nginx", "timeout_ms": 30_000 },
-            { "label": "uptime", "description": "", "timeout_ms": 250 },
+            { "label": "restart-web", "description": "Restart nginx", "timeout_ms": 30_000, "args": [], "stdin": false },
+            { "label": "uptime", "timeout_ms": 250, "args": [], "stdin": false },
         ])
     );
     let mut rest = shown.clone();

@@ -8,8 +8,8 @@ use secmon_protocol::{
     ids::{Cursor, Epoch, JobId, RequestId, Seq},
     message::{
         client::{
-            ClientToHub, FacetSummary, Filter, From, Gap, HubToClient, NodeDetail, NodeSummary, Presence,
-            TokenText, VERSION,
+            ClientToHub, FacetSummary, Filter, From, Gap, HubToClient, JobFilter, JobState, JobSummary,
+            NodeDetail, NodeSummary, Presence, Role, Rule, TokenText, VERSION, WhoAmI,
         },
         node::HostFacts,
     },
@@ -18,7 +18,10 @@ use secmon_protocol::{
 
 use crate::{
     case::Cases,
-    samples::{CURSOR, NODE, TIME, auth_event, commands, facts, name, refusal, session, unavailable},
+    samples::{
+        CURSOR, NODE, TIME, USAGE, args, auth_event, bare_run, command_run, commands, facts, name, refusal,
+        session, unavailable,
+    },
 };
 
 const REQUEST: RequestId = RequestId(8);
@@ -38,13 +41,35 @@ pub(crate) fn add(cases: &mut Cases) {
             ClientToHub::Run {
                 request: REQUEST,
                 node: "web-1".into(),
-                label: "uptime".into(),
+                label: "tail".into(),
+                args: args(),
                 credit: 1 << 20,
+                stdin: true,
             },
         ),
         ("", ClientToHub::Credit { request: REQUEST, credit: 65_536 }),
         ("", ClientToHub::Cancel { request: REQUEST }),
         ("", ClientToHub::Enroll { request: REQUEST, name: name(), valid_secs: 3600, replace: true }),
+        ("", ClientToHub::Stdin { request: REQUEST, data: Bytes::from_static(b"in\n") }),
+        (
+            "",
+            ClientToHub::Submit {
+                request: REQUEST,
+                node: "web-1".into(),
+                label: "tail".into(),
+                args: args(),
+                queue_secs: 3_600,
+            },
+        ),
+        ("", ClientToHub::Jobs { request: REQUEST, filter: job_filter() }),
+        ("", ClientToHub::Job { request: REQUEST, job: "00decade".into() }),
+        (
+            "",
+            ClientToHub::JobOutput { request: REQUEST, job: "00decade".into(), follow: true, credit: 65_536 },
+        ),
+        ("", ClientToHub::CancelJob { request: REQUEST, job: "00decade".into() }),
+        ("", ClientToHub::WhoAmI { request: REQUEST }),
+        ("", ClientToHub::Remove { request: REQUEST, node: "web-1".into() }),
         ("", ClientToHub::Fragment(Fragment::End)),
     ]);
     cases.variants([
@@ -53,7 +78,9 @@ pub(crate) fn add(cases: &mut Cases) {
         ("", From::Snapshot),
         ("", From::Time(TIME)),
     ]);
-    cases.variants(answers().into_iter().chain(output()));
+    cases.variants(JobState::ALL.map(|state| ("", state)));
+    cases.variants([("", Role::Viewer), ("", Role::Operator), ("", Role::Admin)]);
+    cases.variants(answers().into_iter().chain(output()).chain(of_jobs()));
     cases.variants([
         ("", Presence::Online { since: TIME }),
         ("", Presence::Away { since: TIME }),
@@ -84,7 +111,7 @@ fn output() -> Vec<(&'static str, HubToClient)> {
     vec![
         ("", HubToClient::Started { request: REQUEST, job: JobId(77), node: NODE, pid: 4321 }),
         ("", HubToClient::Output { request: REQUEST, stream: OutputStream::Stdout, data }),
-        ("", HubToClient::Exit { request: REQUEST, end: RunEnd::Signalled(15), usage: None }),
+        ("", HubToClient::Exit { request: REQUEST, end: RunEnd::Signalled(15), usage: Some(USAGE) }),
         (
             "",
             HubToClient::Enrolling {
@@ -97,6 +124,73 @@ fn output() -> Vec<(&'static str, HubToClient)> {
         ("", HubToClient::Error { request: REQUEST, refusal: refusal() }),
         ("", HubToClient::Fragment(Fragment::Begin { len: 2_000_000 })),
     ]
+}
+
+fn of_jobs() -> Vec<(&'static str, HubToClient)> {
+    let job = |job| HubToClient::Job { request: REQUEST, job: Box::new(job) };
+    vec![
+        ("", HubToClient::StdinCredit { request: REQUEST, credit: 65_536 }),
+        ("", job(summary_of_job())),
+        ("bare", job(bare_job())),
+        ("", HubToClient::Jobs { request: REQUEST, jobs: vec![summary_of_job(), bare_job()], more: true }),
+        ("", HubToClient::OutputMissing { request: REQUEST, bytes: 70_000 }),
+        ("", HubToClient::You { request: REQUEST, who: Box::new(who()) }),
+        ("", HubToClient::Removed { request: REQUEST, node: NODE, name: name() }),
+    ]
+}
+
+fn job_filter() -> JobFilter {
+    let states = vec![JobState::Queued, JobState::Lost];
+    JobFilter { nodes: vec!["web-*".into()], states, limit: 100 }
+}
+
+fn summary_of_job() -> JobSummary {
+    JobSummary {
+        node: NODE,
+        name: name(),
+        run: command_run(),
+        state: JobState::Finished,
+        made: TIME,
+        expires: Some(TIME),
+        started: Some(TIME),
+        ended: Some(TIME),
+        end: Some(RunEnd::TooMuchOutput),
+        usage: Some(USAGE),
+        output: 5_000_000,
+        dropped: 4_000_000,
+    }
+}
+
+fn bare_job() -> JobSummary {
+    JobSummary {
+        node: NODE,
+        name: name(),
+        run: bare_run(),
+        state: JobState::Sent,
+        made: TIME,
+        expires: None,
+        started: None,
+        ended: None,
+        end: None,
+        usage: None,
+        output: 0,
+        dropped: 0,
+    }
+}
+
+fn who() -> WhoAmI {
+    let rule = |role, nodes: &[&str], commands: &[&str]| Rule {
+        name: "[[access]] 2 (group ops)".into(),
+        role,
+        nodes: nodes.iter().map(|&text| text.to_owned()).collect(),
+        commands: commands.iter().map(|&text| text.to_owned()).collect(),
+    };
+    WhoAmI {
+        uid: 1000,
+        user: Some("alice".into()),
+        groups: vec![(1000, Some("alice".into())), (4242, None)],
+        rules: vec![rule(Role::Operator, &["web-*"], &["restart-*"]), rule(Role::Viewer, &[], &[])],
+    }
 }
 
 fn record() -> LogRecord {

@@ -18,6 +18,7 @@ mod join;
 mod node;
 mod numbers;
 mod records;
+mod runner;
 #[path = "../common/samples.rs"]
 mod samples;
 #[path = "../common/variants.rs"]
@@ -31,6 +32,7 @@ fn cases() -> Cases {
     let mut cases = Cases::default();
     numbers::add(&mut cases);
     node::add(&mut cases);
+    runner::add(&mut cases);
     join::add(&mut cases);
     client::add(&mut cases);
     records::add(&mut cases);

@@ -7,7 +7,7 @@ use secmon_protocol::{
     ids::{Epoch, JobId, Seq},
     message::{
         ErrorCode, Refusal,
-        node::{Hello, HostFacts, HubToNode, NodeToHub, Resume, Welcome},
+        node::{HeldJob, Hello, HostFacts, HubToNode, NodeToHub, Order, Resume, Welcome},
     },
     record::{Envelope, NodeRecord},
     time::UnixNanos,
@@ -15,7 +15,7 @@ use secmon_protocol::{
 
 use crate::{
     case::Cases,
-    samples::{NODE, TIME, auth_event, commands, facts, name},
+    samples::{JOB, NODE, TIME, USAGE, args, auth_event, commands, facts, name, typed_command},
 };
 
 pub(crate) fn add(cases: &mut Cases) {
@@ -27,12 +27,14 @@ pub(crate) fn add(cases: &mut Cases) {
         ("", NodeToHub::Pong { nonce: 0x1122_3344_5566_7788 }),
         ("", NodeToHub::Commands(commands())),
         ("none", NodeToHub::Commands(vec![])),
+        ("typed", NodeToHub::Commands(vec![typed_command()])),
         ("", NodeToHub::Started { job: JobId(77), pid: 4321 }),
         (
             "",
             NodeToHub::Output {
                 job: JobId(77),
                 stream: OutputStream::Stdout,
+                at: 70_000,
                 data: Bytes::from_static(b"ok\n"),
             },
         ),
@@ -41,11 +43,20 @@ pub(crate) fn add(cases: &mut Cases) {
             NodeToHub::Output {
                 job: JobId(77),
                 stream: OutputStream::Stderr,
+                at: 0,
                 data: Bytes::from_static(&[0xff]),
             },
         ),
-        ("", NodeToHub::Exit { job: JobId(77), end: RunEnd::Exited(3), usage: None }),
+        ("", NodeToHub::Exit { job: JobId(77), end: RunEnd::Exited(3), usage: Some(USAGE) }),
         ("failed", NodeToHub::Exit { job: JobId(77), end: failed(), usage: None }),
+        ("", NodeToHub::StdinCredit { job: JOB, credit: 65_536 }),
+        (
+            "",
+            NodeToHub::Jobs(vec![
+                HeldJob { job: JOB, pid: Some(4321) },
+                HeldJob { job: JobId(77), pid: None },
+            ]),
+        ),
         ("", NodeToHub::Fragment(Fragment::Begin { len: 2_000_000 })),
         ("part", NodeToHub::Fragment(Fragment::Part(Bytes::from_static(b"part")))),
         ("end", NodeToHub::Fragment(Fragment::End)),
@@ -57,12 +68,32 @@ pub(crate) fn add(cases: &mut Cases) {
         ("", HubToNode::Ack { seq: Seq(300) }),
         ("", HubToNode::Resync),
         ("", HubToNode::Ping { nonce: 5 }),
-        ("", HubToNode::Run { job: JobId(77), label: "uptime".into(), credit: 1 << 20 }),
+        ("", HubToNode::Run(order())),
+        ("bare", HubToNode::Run(bare_order())),
         ("", HubToNode::Cancel { job: JobId(77) }),
         ("", HubToNode::Credit { job: JobId(77), credit: 4096 }),
+        ("", HubToNode::Stdin { job: JOB, data: Bytes::from_static(b"in\n") }),
+        ("end", HubToNode::Stdin { job: JOB, data: Bytes::new() }),
+        ("", HubToNode::Resume { job: JOB, have: 70_000 }),
+        ("", HubToNode::Forget { job: JOB }),
         ("", HubToNode::Fragment(Fragment::End)),
     ]);
     cases.variants([("", Resume::After(Seq(300))), ("", Resume::Oldest)]);
+}
+
+fn order() -> Order {
+    Order { job: JOB, label: "tail".into(), args: args(), credit: 1 << 20, stdin: false, detached: true }
+}
+
+fn bare_order() -> Order {
+    Order {
+        job: JobId(77),
+        label: "uptime".into(),
+        args: vec![],
+        credit: 4_096,
+        stdin: true,
+        detached: false,
+    }
 }
 
 fn hello() -> Hello {
@@ -73,7 +104,6 @@ fn hello() -> Hello {
         oldest: Seq(250),
         newest: Seq(300),
         clock: TIME,
-        commands: commands(),
         extensions: [(1, Bytes::from_static(b"one")), (500, Bytes::new())].into(),
     }
 }
@@ -86,7 +116,6 @@ fn bare_hello() -> Hello {
         oldest: Seq(1),
         newest: Seq(0),
         clock: UnixNanos(0),
-        commands: vec![],
         extensions: [].into(),
     }
 }

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use secmon_protocol::{
     auth::{AuthAction, Outcome, SourceHost},
     codec::{Fragment, Value},
-    command::{OutputStream, RunEnd, RunFailure},
+    command::{ArgKind, OutputStream, RunEnd, RunFailure},
     event::EventType,
     facet::{FacetId, FacetStatus},
-    ids::{Epoch, JobId, RequestId, Seq},
+    ids::{Epoch, JobId, NodeId, RequestId, Seq},
     message::{self, ErrorCode, Refusal},
     record::{BODY_VERSION, Origin, RecordKind},
     session::{Session, SessionKind, SessionSource},
@@ -34,7 +34,16 @@ pub(crate) fn add(cases: &mut Cases) {
         ("", RunEnd::Signalled(9)),
         ("", RunEnd::TimedOut),
         ("", RunEnd::Cancelled),
+        ("", RunEnd::TooMuchOutput),
         ("", RunEnd::Failed { why: RunFailure::Refused, message: refused }),
+    ]);
+    let values = vec!["syslog".to_owned(), "auth.log".to_owned()];
+    cases.variants([
+        ("", ArgKind::Integer { min: i64::MIN, max: i64::MAX }),
+        ("", ArgKind::Choice { values }),
+        ("", ArgKind::String { pattern: "[a-z]+".into(), min: 1, max: 64 }),
+        ("", ArgKind::Bool),
+        ("", ArgKind::Path { below: "/srv".into() }),
     ]);
     cases.variants([
         ("", FacetStatus::Pending),
@@ -82,6 +91,8 @@ fn constants(cases: &mut Cases) {
     cases.add("FacetId.AUTH_LOG", FacetId::AUTH_LOG);
     cases.add("version.body", BODY_VERSION);
     cases.add("version.client", message::client::VERSION);
+    cases.add("version.runner", message::runner::VERSION);
+    cases.add("NodeId.HUB", NodeId::HUB);
     cases.add("version.Session", Session::VERSION);
     cases.add("version.WgPeerKey", WgPeerKey::VERSION);
     cases.add("version.WgPeer", WgPeer::VERSION);
@@ -133,10 +144,14 @@ fn plain(cases: &mut Cases) {
         E::TooMany,
         E::Internal,
         E::BadCursor,
+        E::UnknownJob,
+        E::JobState,
     ];
     cases.variants(codes.map(|code| ("", code)));
     use RunFailure as F;
-    cases.variants([F::UnknownLabel, F::Busy, F::Spawn, F::NodeLost, F::Refused].map(|why| ("", why)));
+    let failures =
+        [F::UnknownLabel, F::Busy, F::Spawn, F::Lost, F::Refused, F::BadArgument, F::Expired, F::Stopped];
+    cases.variants(failures.map(|why| ("", why)));
     cases.variants([OutputStream::Stdout, OutputStream::Stderr].map(|stream| ("", stream)));
     use SessionKind as K;
     cases.variants([K::Interactive, K::Graphical, K::Background].map(|kind| ("", kind)));

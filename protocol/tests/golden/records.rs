@@ -6,8 +6,8 @@ use secmon_protocol::{
     codec::encode_value,
     command::RunEnd,
     facet::{FacetId, FacetStatus},
-    hub_event::{HubEvent, Requester},
-    ids::{Epoch, JobId, Seq},
+    hub_event::HubEvent,
+    ids::{Epoch, Seq},
     record::{Body, Envelope, LogRecord, Lost, NodeRecord, Origin, RecordKind},
     state::Op,
 };
@@ -15,7 +15,8 @@ use secmon_protocol::{
 use crate::{
     case::Cases,
     samples::{
-        CURSOR, NODE, TIME, auth_event, bare_session, name, peer, peer_key, requester, session, unavailable,
+        CURSOR, NODE, TIME, USAGE, auth_event, bare_run, bare_session, command_run, name, peer, peer_key,
+        requester, session, unavailable,
     },
 };
 
@@ -96,8 +97,6 @@ fn auth(cases: &mut Cases) {
 }
 
 fn hub(cases: &mut Cases) {
-    let (job, label) = (JobId(77), "uptime".to_owned());
-    let nobody = Requester { uid: 0, user: None, pid: None, agent: String::new() };
     let events = vec![
         ("", HubEvent::Enrolled { replaced: false }),
         ("again", HubEvent::Enrolled { replaced: true }),
@@ -105,9 +104,20 @@ fn hub(cases: &mut Cases) {
         ("", HubEvent::Connected { address: "192.0.2.1:40000".into(), agent: "0.1.0".into() }),
         ("", HubEvent::Disconnected { reason: "it closed the connection".into() }),
         ("", HubEvent::Gap { from: Seq(10), to: Seq(19), reason: "the outbox was full".into() }),
-        ("", HubEvent::CommandStarted { job, label: label.clone(), by: requester() }),
-        ("nobody", HubEvent::CommandStarted { job, label: label.clone(), by: nobody }),
-        ("", HubEvent::CommandFinished { job, label, by: requester(), end: RunEnd::Exited(0) }),
+        ("", HubEvent::CommandStarted(command_run())),
+        ("nobody", HubEvent::CommandStarted(bare_run())),
+        ("", HubEvent::CommandFinished { run: command_run(), end: RunEnd::Exited(0), usage: Some(USAGE) }),
+        ("", HubEvent::CommandRefused { run: bare_run(), reason: "no such command".into() }),
+        ("", HubEvent::CommandQueued { run: command_run(), expires: TIME }),
+        (
+            "",
+            HubEvent::Denied {
+                by: requester(),
+                request: "enroll web-2".into(),
+                reason: "not an admin".into(),
+                unlogged: 3,
+            },
+        ),
     ];
     let removed = HubEvent::Removed;
     body(cases, "hub", Envelope::hub(TIME, &removed), Body::Hub(removed));

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use secmon_protocol::{
     codec::Fragment,
-    command::{CommandInfo, OutputStream, RunEnd, RunFailure},
+    command::{Arg, ArgInfo, ArgKind, CommandInfo, OutputStream, RunEnd, RunFailure, Usage},
     facet::{FacetId, FacetStatus, Unavailable},
-    ids::{Cursor, LogId, NodeId, NodeName},
+    ids::{Cursor, JobId, LogId, NodeId, NodeName},
     message::{ErrorCode, Refusal, node::HostFacts},
     time::UnixNanos,
 };
@@ -93,8 +93,53 @@ pub(crate) fn facts() -> impl Strategy<Value = HostFacts> + Clone {
 }
 
 pub(crate) fn commands() -> impl Strategy<Value = Vec<CommandInfo>> + Clone {
-    let one = (text(), text(), number());
-    vec(one.prop_map(|(label, description, timeout_ms)| CommandInfo { label, description, timeout_ms }), 0..4)
+    let limits = (number(), any::<Option<u64>>(), any::<Option<u32>>(), any::<bool>());
+    let one = (text(), text(), vec(arg_info(), 0..3), limits);
+    vec(
+        one.prop_map(|(label, description, args, (timeout_ms, max_output, concurrency, stdin))| {
+            CommandInfo { label, description, args, timeout_ms, max_output, concurrency, stdin }
+        }),
+        0..4,
+    )
+}
+
+fn arg_info() -> impl Strategy<Value = ArgInfo> + Clone {
+    let kind = prop_oneof![
+        (any::<i64>(), any::<i64>()).prop_map(|(min, max)| ArgKind::Integer { min, max }),
+        texts().prop_map(|values| ArgKind::Choice { values }),
+        (text(), any::<u32>(), any::<u32>()).prop_map(|(pattern, min, max)| ArgKind::String {
+            pattern,
+            min,
+            max
+        }),
+        Just(ArgKind::Bool),
+        text().prop_map(|below| ArgKind::Path { below }),
+    ];
+    (text(), text(), kind, maybe_text()).prop_map(|(name, description, kind, default)| ArgInfo {
+        name,
+        description,
+        kind,
+        default,
+    })
+}
+
+pub(crate) fn args() -> impl Strategy<Value = Vec<Arg>> + Clone {
+    vec((text(), text()).prop_map(|(name, value)| Arg { name, value }), 0..4)
+}
+
+pub(crate) fn usage() -> impl Strategy<Value = Option<Usage>> + Clone {
+    let all = (number(), number(), number(), number(), number());
+    option::of(all.prop_map(|(wall_ns, user_ns, system_ns, max_rss, output)| Usage {
+        wall_ns,
+        user_ns,
+        system_ns,
+        max_rss,
+        output,
+    }))
+}
+
+pub(crate) fn job() -> impl Strategy<Value = JobId> + Clone {
+    number().prop_map(JobId)
 }
 
 pub(crate) fn stream() -> impl Strategy<Value = OutputStream> + Clone {
@@ -103,12 +148,22 @@ pub(crate) fn stream() -> impl Strategy<Value = OutputStream> + Clone {
 
 pub(crate) fn run_end() -> impl Strategy<Value = RunEnd> + Clone {
     use RunFailure as F;
-    let failure = select(vec![F::UnknownLabel, F::Busy, F::Spawn, F::NodeLost, F::Refused]);
+    let failure = select(vec![
+        F::UnknownLabel,
+        F::Busy,
+        F::Spawn,
+        F::Lost,
+        F::Refused,
+        F::BadArgument,
+        F::Expired,
+        F::Stopped,
+    ]);
     prop_oneof![
         any::<i32>().prop_map(RunEnd::Exited),
         any::<i32>().prop_map(RunEnd::Signalled),
         Just(RunEnd::TimedOut),
         Just(RunEnd::Cancelled),
+        Just(RunEnd::TooMuchOutput),
         (failure, text()).prop_map(|(why, message)| RunEnd::Failed { why, message }),
     ]
 }

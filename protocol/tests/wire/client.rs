@@ -1,21 +1,21 @@
 //! Strategies for the messages of clients.
 
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{collection::vec, option, prelude::*, sample::select};
 use secmon_protocol::{
     codec,
     ids::{JobId, RequestId},
     message::client::{
-        ClientToHub, FacetSummary, Filter, From, Gap, HubToClient, NodeDetail, NodeSummary, Presence,
-        TokenText,
+        ClientToHub, FacetSummary, Filter, From, Gap, HubToClient, JobFilter, JobState, JobSummary,
+        NodeDetail, NodeSummary, Presence, Role, Rule, TokenText, WhoAmI,
     },
 };
 
 use crate::{
     basics::{
-        bytes, commands, cursor, facet, facts, fragment, name, node, number, refusal, run_end, status,
-        stream, text, texts, time,
+        args, bytes, commands, cursor, facet, facts, fragment, maybe_text, name, node, number, refusal,
+        run_end, status, stream, text, texts, time, usage,
     },
-    records::log_record,
+    records::{command_run, log_record},
 };
 
 fn request() -> impl Strategy<Value = RequestId> + Clone {
@@ -39,20 +39,59 @@ pub(crate) fn client_to_hub() -> BoxedStrategy<ClientToHub> {
             from,
             filter
         }),
-        (request(), text(), text(), any::<u32>())
-            .prop_map(|(request, node, label, credit)| ClientToHub::Run { request, node, label, credit }),
+        (request(), text(), text(), args(), (any::<u32>(), any::<bool>())).prop_map(
+            |(request, node, label, args, (credit, stdin))| ClientToHub::Run {
+                request,
+                node,
+                label,
+                args,
+                credit,
+                stdin
+            }
+        ),
         (request(), any::<u32>()).prop_map(|(request, credit)| ClientToHub::Credit { request, credit }),
         request().prop_map(|request| ClientToHub::Cancel { request }),
         (request(), name(), any::<u32>(), any::<bool>()).prop_map(|(request, name, valid_secs, replace)| {
             ClientToHub::Enroll { request, name, valid_secs, replace }
         }),
         fragment().prop_map(ClientToHub::Fragment),
+        about_jobs(),
     ]
     .boxed()
 }
 
+fn about_jobs() -> BoxedStrategy<ClientToHub> {
+    let filter = (texts(), vec(job_state(), 0..4), any::<u32>())
+        .prop_map(|(nodes, states, limit)| JobFilter { nodes, states, limit });
+    prop_oneof![
+        (request(), bytes()).prop_map(|(request, data)| ClientToHub::Stdin { request, data }),
+        (request(), text(), text(), args(), any::<u32>()).prop_map(
+            |(request, node, label, args, queue_secs)| ClientToHub::Submit {
+                request,
+                node,
+                label,
+                args,
+                queue_secs
+            }
+        ),
+        (request(), filter).prop_map(|(request, filter)| ClientToHub::Jobs { request, filter }),
+        (request(), text()).prop_map(|(request, job)| ClientToHub::Job { request, job }),
+        (request(), text(), any::<bool>(), any::<u32>()).prop_map(|(request, job, follow, credit)| {
+            ClientToHub::JobOutput { request, job, follow, credit }
+        }),
+        (request(), text()).prop_map(|(request, job)| ClientToHub::CancelJob { request, job }),
+        request().prop_map(|request| ClientToHub::WhoAmI { request }),
+        (request(), text()).prop_map(|(request, node)| ClientToHub::Remove { request, node }),
+    ]
+    .boxed()
+}
+
+fn job_state() -> impl Strategy<Value = JobState> + Clone {
+    select(JobState::ALL.to_vec())
+}
+
 pub(crate) fn hub_to_client() -> BoxedStrategy<HubToClient> {
-    prop_oneof![stream_messages(), answers(), run_messages()].boxed()
+    prop_oneof![stream_messages(), answers(), run_messages(), job_messages()].boxed()
 }
 
 fn stream_messages() -> BoxedStrategy<HubToClient> {
@@ -95,9 +134,65 @@ fn run_messages() -> BoxedStrategy<HubToClient> {
             stream,
             data
         }),
-        (request(), run_end()).prop_map(|(request, end)| HubToClient::Exit { request, end, usage: None }),
+        (request(), run_end(), usage()).prop_map(|(request, end, usage)| HubToClient::Exit {
+            request,
+            end,
+            usage
+        }),
+        (request(), any::<u32>()).prop_map(|(request, credit)| HubToClient::StdinCredit { request, credit }),
     ]
     .boxed()
+}
+
+fn job_messages() -> BoxedStrategy<HubToClient> {
+    let role = select(vec![Role::Viewer, Role::Operator, Role::Admin]);
+    let rule = (text(), role, texts(), texts()).prop_map(|(name, role, nodes, commands)| Rule {
+        name,
+        role,
+        nodes,
+        commands,
+    });
+    let who = (any::<u32>(), maybe_text(), vec((any::<u32>(), maybe_text()), 0..3), vec(rule, 0..3))
+        .prop_map(|(uid, user, groups, rules)| WhoAmI { uid, user, groups, rules });
+    prop_oneof![
+        (request(), job_summary())
+            .prop_map(|(request, job)| HubToClient::Job { request, job: Box::new(job) }),
+        (request(), vec(job_summary(), 0..3), any::<bool>())
+            .prop_map(|(request, jobs, more)| HubToClient::Jobs { request, jobs, more }),
+        (request(), number()).prop_map(|(request, bytes)| HubToClient::OutputMissing { request, bytes }),
+        (request(), who).prop_map(|(request, who)| HubToClient::You { request, who: Box::new(who) }),
+        (request(), node(), name()).prop_map(|(request, node, name)| HubToClient::Removed {
+            request,
+            node,
+            name
+        }),
+    ]
+    .boxed()
+}
+
+fn job_summary() -> BoxedStrategy<JobSummary> {
+    let times = (time(), option::of(time()), option::of(time()), option::of(time()));
+    let ending = (option::of(run_end()), usage(), number(), number());
+    (node(), name(), command_run(), job_state(), times, ending)
+        .prop_map(
+            |(node, name, run, state, (made, expires, started, ended), (end, usage, output, dropped))| {
+                JobSummary {
+                    node,
+                    name,
+                    run,
+                    state,
+                    made,
+                    expires,
+                    started,
+                    ended,
+                    end,
+                    usage,
+                    output,
+                    dropped,
+                }
+            },
+        )
+        .boxed()
 }
 
 fn summary() -> BoxedStrategy<NodeSummary> {

@@ -6,10 +6,10 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use secmon_protocol::{
     codec::{self, Assembler, Message},
-    command::{CommandInfo, MAX_DESCRIPTION, MAX_LABEL},
+    command::{ArgInfo, ArgKind, CommandInfo, MAX_DESCRIPTION, MAX_LABEL},
     facet::{FacetId, FacetStatus},
     ids::{Cursor, Epoch, LogId, NodeId, RequestId, Seq},
-    limits::{MAX_COMMANDS, MAX_ENTRIES, MAX_FRAME, MAX_MESSAGE},
+    limits::{MAX_ARGS, MAX_CHOICES, MAX_COMMANDS, MAX_ENTRIES, MAX_FRAME, MAX_MESSAGE},
     message::{
         client::{FacetSummary, HubToClient, NodeDetail, NodeSummary, Presence, TokenText},
         node::{Hello, HostFacts, NodeToHub},
@@ -33,7 +33,7 @@ fn commands(label: &str, description: &str) -> Vec<CommandInfo> {
     (0..MAX_COMMANDS).map(one).collect()
 }
 
-fn hello(commands: Vec<CommandInfo>) -> Hello {
+fn hello() -> Hello {
     Hello {
         agent: String::new(),
         facts: HostFacts::default(),
@@ -41,7 +41,6 @@ fn hello(commands: Vec<CommandInfo>) -> Hello {
         oldest: Seq(0),
         newest: Seq(0),
         clock: UnixNanos(0),
-        commands,
         extensions: (0..1_000).map(|number| (number, Bytes::new())).collect(),
     }
 }
@@ -69,10 +68,20 @@ fn detail(entries: usize) -> NodeDetail {
 #[test]
 fn an_allowlist_of_the_greatest_length_passes() {
     let (label, description) = ("x".repeat(MAX_LABEL), "x".repeat(MAX_DESCRIPTION));
-    for commands in [commands("", ""), commands("a", ""), commands(&label, &description)] {
-        passes(NodeToHub::Commands(commands.clone()));
-        passes(NodeToHub::Hello(hello(commands)));
+    let full = |args: usize| {
+        let kind = || ArgKind::Choice { values: vec![String::new(); MAX_CHOICES] };
+        let arg =
+            |_| ArgInfo { name: String::new(), description: String::new(), kind: kind(), default: None };
+        let mut commands = commands("", "");
+        commands.iter_mut().for_each(|command| command.args = (0..args).map(arg).collect());
+        commands
+    };
+    for commands in
+        [commands("", ""), commands("a", ""), commands(&label, &description), full(1), full(MAX_ARGS)]
+    {
+        passes(NodeToHub::Commands(commands));
     }
+    passes(NodeToHub::Hello(hello()));
 }
 
 #[test]

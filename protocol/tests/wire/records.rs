@@ -3,8 +3,8 @@
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent, Outcome, Source, SourceHost},
-    hub_event::{HubEvent, Requester},
-    ids::{Epoch, JobId, Seq},
+    hub_event::{CommandRun, HubEvent, Requester},
+    ids::{Epoch, Seq},
     record::{Envelope, LogRecord, Lost, NodeRecord, Origin, RecordKind},
     session::{Session, SessionKind, SessionSource},
     state::Op,
@@ -12,7 +12,8 @@ use secmon_protocol::{
 };
 
 use crate::basics::{
-    bytes, cursor, facet, ip, maybe_text, name, node, number, run_end, socket, status, text, texts, time,
+    args, bytes, cursor, facet, ip, job, maybe_text, name, node, number, run_end, socket, status, text,
+    texts, time, usage,
 };
 
 pub(crate) fn envelope() -> BoxedStrategy<Envelope> {
@@ -99,12 +100,26 @@ pub(crate) fn auth_event() -> BoxedStrategy<AuthEvent> {
         .boxed()
 }
 
+fn by() -> impl Strategy<Value = Requester> + Clone {
+    (any::<u32>(), maybe_text(), any::<Option<i32>>(), text()).prop_map(|(uid, user, pid, agent)| Requester {
+        uid,
+        user,
+        pid,
+        agent,
+    })
+}
+
+pub(crate) fn command_run() -> impl Strategy<Value = CommandRun> + Clone {
+    (job(), text(), args(), by(), any::<bool>()).prop_map(|(job, label, args, by, detached)| CommandRun {
+        job,
+        label,
+        args,
+        by,
+        detached,
+    })
+}
+
 pub(crate) fn hub_event() -> BoxedStrategy<HubEvent> {
-    let by = || {
-        (any::<u32>(), maybe_text(), any::<Option<i32>>(), text())
-            .prop_map(|(uid, user, pid, agent)| Requester { uid, user, pid, agent })
-    };
-    let job = || number().prop_map(JobId);
     prop_oneof![
         any::<bool>().prop_map(|replaced| HubEvent::Enrolled { replaced }),
         Just(HubEvent::Removed),
@@ -115,12 +130,19 @@ pub(crate) fn hub_event() -> BoxedStrategy<HubEvent> {
             to: Seq(to),
             reason
         }),
-        (job(), text(), by()).prop_map(|(job, label, by)| HubEvent::CommandStarted { job, label, by }),
-        (job(), text(), by(), run_end()).prop_map(|(job, label, by, end)| HubEvent::CommandFinished {
-            job,
-            label,
+        command_run().prop_map(HubEvent::CommandStarted),
+        (command_run(), run_end(), usage()).prop_map(|(run, end, usage)| HubEvent::CommandFinished {
+            run,
+            end,
+            usage
+        }),
+        (command_run(), text()).prop_map(|(run, reason)| HubEvent::CommandRefused { run, reason }),
+        (command_run(), time()).prop_map(|(run, expires)| HubEvent::CommandQueued { run, expires }),
+        (by(), text(), text(), number()).prop_map(|(by, request, reason, unlogged)| HubEvent::Denied {
             by,
-            end
+            request,
+            reason,
+            unlogged
         }),
     ]
     .boxed()

@@ -17,7 +17,7 @@ use secmon_protocol::{
 use crate::{
     basics::{bytes, number, text},
     client::{client_to_hub, hub_to_client},
-    node::{hub_to_join, hub_to_node, join_to_hub, node_to_hub},
+    node::{hub_to_join, hub_to_node, join_to_hub, node_to_hub, node_to_runner, runner_to_node},
     records::{self, auth_event, hub_event, log_record, lost, node_record, op},
     variants::Variants,
 };
@@ -67,8 +67,10 @@ proptest! {
     #[test]
     fn every_message_arrives_as_it_was_sent(
         to_hub in node_to_hub(), to_node in hub_to_node(), joining in join_to_hub(), joined in hub_to_join(),
-        asked in client_to_hub(), answered in hub_to_client(),
+        asked in client_to_hub(), answered in hub_to_client(), order in node_to_runner(), news in runner_to_node(),
     ) {
+        arrives(order)?;
+        arrives(news)?;
         arrives(to_hub)?;
         arrives(to_node)?;
         arrives(joining)?;
@@ -159,6 +161,8 @@ fn the_strategies_make_every_variant() {
     all(hub_to_join());
     all(client_to_hub());
     all(hub_to_client());
+    all(node_to_runner());
+    all(runner_to_node());
     all(hub_event());
     all(op());
 }

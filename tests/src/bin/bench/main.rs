@@ -4,6 +4,7 @@
 //! Build the product with the same profile first: `cargo build --release`.
 
 mod connections;
+mod exec;
 mod fanout;
 mod idle;
 mod latency;
@@ -52,7 +53,9 @@ enum What {
     Connections(connections::Arguments),
     /// How long the event of a quiet node takes beside nodes that send all they can.
     Overload(overload::Arguments),
-    /// The server that `connections` compares with.
+    /// A command's output from a node to a client: how much a second, and how soon its first byte.
+    Exec(exec::Arguments),
+    /// The server that `connections` and `exec` compare with.
     #[command(hide = true)]
     BareTls {
         /// Let clients resume their sessions.
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
         What::Latency { count, json } => latency::run(count, json),
         What::Fanout(arguments) => fanout::run(&arguments),
         What::Connections(arguments) => connections::run(&arguments),
+        What::Exec(arguments) => exec::run(&arguments),
         What::BareTls { tickets } => connections::bare::serve(tickets),
         What::Overload(arguments) => overload::run(&arguments),
         What::Parse(arguments) => parse::run(&arguments),

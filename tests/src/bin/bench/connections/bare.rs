@@ -13,11 +13,11 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::TLS13,
 };
-use secmon_protocol::message::node::SERVER_NAME;
+use secmon_protocol::{limits::MAX_CHUNK, message::node::SERVER_NAME};
 use secmon_testkit::process::Process;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpSocket,
 };
 use tokio_rustls::TlsAcceptor;
@@ -25,9 +25,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::load::runtime;
 
 /// The server, seen from here.
-pub(super) struct Bare {
+pub(crate) struct Bare {
     pub(super) process: Process,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     ca: CertificateDer<'static>,
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
@@ -35,7 +35,7 @@ pub(super) struct Bare {
 
 impl Bare {
     /// Starts one, which resumes sessions or does not.
-    pub(super) fn start(tickets: bool) -> anyhow::Result<Self> {
+    pub(crate) fn start(tickets: bool) -> anyhow::Result<Self> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(env::current_exe()?).arg("bare-tls");
         if tickets {
@@ -59,7 +59,7 @@ impl Bare {
     }
 
     /// A client of its own, with papers of the server's CA.
-    pub(super) fn client(&self) -> anyhow::Result<Arc<ClientConfig>> {
+    pub(crate) fn client(&self) -> anyhow::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca.clone())?;
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -68,6 +68,17 @@ impl Bare {
             .with_client_auth_cert(vec![self.certificate.clone()], self.key.clone_key())?;
         Ok(Arc::new(config))
     }
+}
+
+/// Sends as many bytes, as a node sends output.
+async fn send(stream: &mut (impl AsyncWrite + Unpin), mut bytes: u64) -> std::io::Result<()> {
+    let chunk = vec![0; MAX_CHUNK];
+    while bytes > 0 {
+        let now = usize::try_from(bytes).map_or(MAX_CHUNK, |bytes| bytes.min(MAX_CHUNK));
+        stream.write_all(&chunk[..now]).await?;
+        bytes -= now as u64;
+    }
+    stream.flush().await
 }
 
 /// The server's process.
@@ -117,7 +128,11 @@ pub(crate) fn serve(tickets: bool) -> anyhow::Result<()> {
                 let mut stream = acceptor.accept(stream).await?;
                 // The peer's certificate has been looked at by now.
                 stream.write_all(&[1]).await?;
-                while stream.read(&mut [0; 64]).await? > 0 {}
+                let mut asked = [0; 8];
+                // Who asks for bytes gets as many; the others close.
+                while stream.read_exact(&mut asked).await.is_ok() {
+                    send(&mut stream, u64::from_be_bytes(asked)).await?;
+                }
                 std::io::Result::Ok(())
             });
         }

@@ -58,7 +58,6 @@ fn hello(newest: u64) -> Hello {
         oldest: Seq(newest + 1),
         newest: Seq(newest),
         clock: UnixNanos(now()),
-        commands: vec![],
         extensions: Default::default(),
     }
 }
