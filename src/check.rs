@@ -10,7 +10,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use secmon_node::commands::allowlist::{
-    self,
+    self, AllowlistError,
     explain::{Explained, explain},
 };
 use secmon_protocol::text::printable;
