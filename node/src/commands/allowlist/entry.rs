@@ -82,7 +82,7 @@ impl Entry {
     }
 
     /// [`Entry::fill`] for one who starts it as `euid`.
-    fn fill_as(&self, args: &[Arg], euid: Uid) -> Result<Invocation, (RunFailure, String)> {
+    pub(super) fn fill_as(&self, args: &[Arg], euid: Uid) -> Result<Invocation, (RunFailure, String)> {
         let argv = self.argv(args).map_err(|why| (RunFailure::BadArgument, why))?;
         let user = match &self.user {
             None => None,

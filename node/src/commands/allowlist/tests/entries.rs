@@ -393,6 +393,20 @@ fn a_text_begins_no_option_and_climbs_out_of_no_folder() {
 }
 
 #[test]
+fn who_is_not_root_starts_nothing_as_another_user_and_what_runs_as_himself_needs_no_root() {
+    let entry = &parse("[commands.a]\nrun = ['id']\nuser = 'nobody'\n").unwrap()["a"];
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid;
+    let (why, said) = entry.fill_as(&[], nix::unistd::Uid::from_raw(12345)).unwrap_err();
+    assert!(
+        why == RunFailure::Refused && said.contains("uid 12345") && said.contains("secmon runner"),
+        "{said}"
+    );
+    assert_eq!(entry.fill_as(&[], nobody).unwrap().user, None);
+    let user = entry.fill_as(&[], nix::unistd::Uid::from_raw(0)).unwrap().user.unwrap();
+    assert_eq!((user.uid, user.name.as_str()), (nobody.as_raw(), "nobody"));
+}
+
+#[test]
 fn what_the_system_lacks_is_said_and_nothing_is_started() {
     let of = |text: &str| parse(&format!("[commands.a]\n{text}\n")).unwrap()["a"].fill(&[]).unwrap_err();
     let (why, said) = of("run = ['id']\nuser = 'no-such-user-here'");
