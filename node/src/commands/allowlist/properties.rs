@@ -242,7 +242,7 @@ fn strange() -> impl Strategy<Value = Option<Vec<(usize, String)>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn argv_has_the_templates_length_and_shape_whatever_is_given(
