@@ -17,20 +17,28 @@ use secmon_protocol::{
 
 use hub::{Hub, Line, Told};
 
-/// Three commands, each of which leaves a trace.
+/// Commands, some of which leave a trace.
 struct Scene {
     hub: Hub,
+    allowlist: PathBuf,
     dir: tempfile::TempDir,
 }
 
 impl Scene {
     async fn new() -> Self {
+        let scene = Self::alone().await;
+        Self { hub: Hub::new(scene.allowlist.clone()).await, ..scene }
+    }
+
+    /// Without a node.
+    async fn alone() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("commands.toml");
         let trace = dir.path().join("trace");
         fs::create_dir(&trace).unwrap();
         let text = format!(
             "[commands.touch]\nrun = [\"touch\", \"{0}/touched\"]\n\
+             [commands.count]\nrun = [\"sh\", \"-c\", \"echo >> {0}/count; exec sleep 1000\"]\n\
              [commands.wait]\nrun = [\"sleep\", \"1000\"]\n\
              [commands.named]\nrun = [\"touch\", \"{0}/named-{{what}}\"]\n\
              args.what = {{ type = \"choice\", values = [\"this\"] }}\n",
@@ -38,7 +46,7 @@ impl Scene {
         );
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        Self { hub: Hub::new(file).await, dir }
+        Self { hub: Hub::alone().await, allowlist: file, dir }
     }
 
     /// What has run.
@@ -53,7 +61,10 @@ impl Scene {
     }
 }
 
-fn order(job: u64, label: &str, args: &[(&str, &str)]) -> Order {
+/// Arguments, name and value.
+type Given<'a> = &'a [(&'a str, &'a str)];
+
+fn order(job: u64, label: &str, args: Given<'_>) -> Order {
     let arg = |(name, value): &(&str, &str)| Arg { name: (*name).to_owned(), value: (*value).to_owned() };
     Order {
         job: JobId(job),
@@ -82,7 +93,7 @@ async fn what_the_file_does_not_allow_is_answered_with_the_reason_and_does_not_r
     let scene = Scene::new().await;
     let mut line = scene.hub.greeted().await;
     let long = "x".repeat(MAX_ARG);
-    let table: &[(&str, &[(&str, &str)], RunFailure)] = &[
+    let table: &[(&str, Given<'_>, RunFailure)] = &[
         ("nothing", &[], RunFailure::UnknownLabel),
         ("/bin/sh", &[], RunFailure::UnknownLabel),
         ("touch /etc/x", &[], RunFailure::UnknownLabel),
@@ -246,4 +257,86 @@ async fn a_detached_job_outlives_its_connection_and_never_starts_twice() {
         other => panic!("{other:?}"),
     }
     hub::gone(stands).await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_says_how_its_runs_ended_and_leaves_none_behind() {
+    let mut scene = Scene::new().await;
+    let mut line = scene.hub.greeted().await;
+    for (job, detached) in [(1, false), (2, true)] {
+        line.say(HubToNode::Run(Order { detached, ..order(job, "wait", &[]) })).await;
+    }
+    let mut pids = vec![];
+    while pids.len() < 2 {
+        if let NodeToHub::Started { pid, .. } = line.next().await {
+            pids.push(pid);
+        }
+    }
+    scene.hub.stop_node();
+    let mut ends = vec![];
+    while ends.len() < 2 {
+        if let NodeToHub::Exit { job, end, .. } = line.next().await {
+            assert!(matches!(end, RunEnd::Failed { why: RunFailure::Stopped, .. }), "{end:?}");
+            ends.push(job.0);
+            if job == JobId(2) {
+                line.say(HubToNode::Forget { job }).await;
+            }
+        }
+    }
+    ends.sort();
+    assert_eq!((ends, line.ended().await), (vec![1, 2], vec![]));
+    for pid in pids {
+        hub::gone(pid).await;
+    }
+}
+
+/// The process that the next test kills: it is a node.
+#[test]
+#[ignore = "is not a test, but a part of one"]
+fn as_a_node() {
+    let path = |name: &str| PathBuf::from(std::env::var_os(name).unwrap());
+    hub::node(path("STATE_DIR"), path("ALLOWLIST"), tokio_util::sync::CancellationToken::new());
+}
+
+#[tokio::test]
+async fn a_node_that_is_killed_starts_no_job_a_second_time() {
+    let scene = Scene::alone().await;
+    let node = || {
+        let mut node = tokio::process::Command::new(std::env::current_exe().unwrap());
+        node.args(["--exact", "as_a_node", "--ignored", "--nocapture"]);
+        node.env("STATE_DIR", scene.hub.state_dir()).env("ALLOWLIST", &scene.allowlist);
+        node.stdout(std::process::Stdio::null()).kill_on_drop(true).spawn().unwrap()
+    };
+    let count = Order { detached: true, ..order(5, "count", &[]) };
+    let mut first = node();
+    let mut line = scene.hub.greeted().await;
+    line.say(HubToNode::Run(count.clone())).await;
+    let pid = loop {
+        if let NodeToHub::Started { pid, .. } = line.next().await {
+            break pid;
+        }
+    };
+    let counted = async {
+        while scene.trace().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), counted).await.unwrap();
+    first.kill().await.unwrap();
+    // What a killed node leaves behind is not this test's.
+    let _ =
+        nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::SIGKILL);
+    let _second = node();
+    let mut line = scene.hub.greeted().await;
+    assert_eq!(line.held, []);
+    // The hub does not know whether it has arrived.
+    line.say(HubToNode::Run(count)).await;
+    match end(&mut line, 5).await {
+        (false, RunEnd::Failed { why: RunFailure::Lost, message }) => {
+            assert!(message.contains("started before"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let lines = fs::read_to_string(scene.dir.path().join("trace/count")).unwrap().lines().count();
+    assert_eq!(lines, 1);
 }

@@ -119,6 +119,25 @@ async fn a_folder_that_takes_nothing_refuses_a_job_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_disk_that_hangs_stops_neither_other_runs_nor_the_node() {
+    let mut scene = Scene::new();
+    // Opening it waits for somebody who reads.
+    let fifo = scene.state.path().join("jobs.db");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut linked = scene.link().await;
+    linked.hub.send(run(JOB, true)).await.unwrap();
+    linked.hub.send(run(JobId(8), false)).await.unwrap();
+    assert!(matches!(scene.order().await, NodeToRunner::Start { job: JobId(8), .. }));
+    scene.tell(exit(JobId(8))).await;
+    assert!(matches!(next(&mut linked).await, NodeToHub::Exit { job: JobId(8), .. }));
+    drop((linked, scene.jobs, scene.news));
+    timeout(PATIENCE, scene.task).await.unwrap().unwrap();
+    assert!(scene.orders.recv().await.is_none_or(|order| order == NodeToRunner::Cancel { job: JOB }));
+    // Lets the thread go.
+    drop(std::fs::File::open(&fifo));
+}
+
+#[tokio::test]
 async fn a_connection_that_goes_ends_what_is_attached_to_it_and_nothing_else() {
     let mut scene = Scene::new();
     let linked = scene.link().await;

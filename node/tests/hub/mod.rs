@@ -53,8 +53,8 @@ pub(crate) struct Hub {
     listener: TcpListener,
     tls: TlsAcceptor,
     log: Log,
-    _node: DropGuard,
-    _state: tempfile::TempDir,
+    node: Option<DropGuard>,
+    state: tempfile::TempDir,
 }
 
 /// One connection of the node.
@@ -77,41 +77,37 @@ pub(crate) enum Told {
 impl Hub {
     /// With a node that takes its commands from `allowlist`.
     pub(crate) async fn new(allowlist: PathBuf) -> Self {
+        let mut hub = Self::alone().await;
+        let (state_dir, log, stop) = (hub.state_dir(), hub.log.clone(), CancellationToken::new());
+        hub.node = Some(stop.clone().drop_guard());
+        std::thread::spawn(move || {
+            let _log = tracing::subscriber::set_default(log);
+            node(state_dir, allowlist, stop);
+        });
+        hub
+    }
+
+    /// Without the node, whose folder is made.
+    pub(crate) async fn alone() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (identity, tls) = papers(address);
         let state = tempfile::tempdir().unwrap();
-        let state_dir = state.path().join("node");
-        StateDir::open(&state_dir).unwrap().save(&identity).unwrap();
+        let hub = Self { listener, tls, log: Log::default(), node: None, state };
+        StateDir::open(&hub.state_dir()).unwrap().save(&identity).unwrap();
         // A process that another test is starting just now has it open, and locked, for a moment.
-        fs::remove_file(state_dir.join("lock")).unwrap();
-        let nothing = PathBuf::from("/nonexistent");
-        let config = NodeConfig {
-            state_dir,
-            join: None,
-            node: NodeSection::default(),
-            sessions: SessionsConfig {
-                logind: false,
-                utmp: nothing.clone(),
-                wtmp: nothing.clone(),
-                btmp: nothing.clone(),
-                wtmpdb: nothing,
-            },
-            wireguard: WireguardConfig { enabled: false, ..WireguardConfig::default() },
-            auth: AuthConfig { source: AuthSourceChoice::Off, files: vec![] },
-            commands: CommandsSection { allowlist: Some(allowlist), ..CommandsSection::default() },
-            limits: Limits::default(),
-        };
-        let cancel = CancellationToken::new();
-        let log = Log::default();
-        let (stop, subscriber) = (cancel.clone(), log.clone());
-        // As it is run: a thread, and a runtime of its own.
-        std::thread::spawn(move || {
-            let _log = tracing::subscriber::set_default(subscriber);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(secmon_node::run(config, stop)).unwrap();
-        });
-        Self { listener, tls, log, _node: cancel.drop_guard(), _state: state }
+        fs::remove_file(hub.state_dir().join("lock")).unwrap();
+        hub
+    }
+
+    /// The node's folder.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.state.path().join("node")
+    }
+
+    /// Tells the node to stop.
+    pub(crate) fn stop_node(&mut self) {
+        self.node = None;
     }
 
     /// The node's next connection.
@@ -210,6 +206,29 @@ impl Line {
             }
         }
     }
+}
+
+/// Is the node, as it is run: with a thread and a runtime of its own, until `stop`.
+pub(crate) fn node(state_dir: PathBuf, allowlist: PathBuf, stop: CancellationToken) {
+    let nothing = PathBuf::from("/nonexistent");
+    let config = NodeConfig {
+        state_dir,
+        join: None,
+        node: NodeSection::default(),
+        sessions: SessionsConfig {
+            logind: false,
+            utmp: nothing.clone(),
+            wtmp: nothing.clone(),
+            btmp: nothing.clone(),
+            wtmpdb: nothing,
+        },
+        wireguard: WireguardConfig { enabled: false, ..WireguardConfig::default() },
+        auth: AuthConfig { source: AuthSourceChoice::Off, files: vec![] },
+        commands: CommandsSection { allowlist: Some(allowlist), ..CommandsSection::default() },
+        limits: Limits::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(secmon_node::run(config, stop)).unwrap();
 }
 
 /// Whether a process is gone, or only waits to be reaped.
