@@ -33,7 +33,7 @@ use secmon_protocol::{
 };
 
 pub use self::{
-    ask::{JobAsk, JobList},
+    ask::{JobAsk, JobList, Wanted},
     attached::{MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT, MAX_RUNS_PER_NODE, RunRequest},
     spool::Piece,
 };

@@ -34,10 +34,13 @@ pub struct JobAsk {
     pub by: Requester,
 }
 
+/// Which nodes somebody asks about.
+pub type Wanted = Box<dyn Fn(NodeId, &NodeName) -> bool + Send>;
+
 /// Which jobs are wanted.
 pub struct JobList {
     /// Of which nodes.
-    pub nodes: Box<dyn Fn(NodeId, &NodeName) -> bool + Send>,
+    pub nodes: Wanted,
     /// In which states; none: all.
     pub states: Vec<JobState>,
     /// At most so many; 0: as many as an answer has.
