@@ -9,6 +9,7 @@ mod commands;
 mod joining;
 mod kernel_wireguard;
 mod login;
+mod many;
 mod mistakes;
 mod network;
 mod outbox;
