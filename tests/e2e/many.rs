@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, path::PathBuf};
 
 use nix::sys::signal::Signal;
 use secmon_testkit::{
-    json::text,
+    json::{self, text},
     process::{Output, Process, is_gone, lines},
     product::{Hub, Lab, Node, NodeSetup, Place},
     wait::eventually,
@@ -72,10 +72,10 @@ fn sorted(text: &str) -> Vec<&str> {
     lines
 }
 
-/// The line of the summary that begins with this name, in words.
+/// The last line on stderr that begins with this name: that of the summary.
 fn row(output: &Output, name: &str) -> String {
     let err = output.err();
-    let line = err.lines().find(|line| line.split_whitespace().next() == Some(name));
+    let line = err.lines().rfind(|line| line.split_whitespace().next() == Some(name));
     line.unwrap_or_else(|| panic!("no line of {name}\n{output}")).to_owned()
 }
 
@@ -90,7 +90,7 @@ fn a_pattern_runs_a_command_on_the_nodes_that_match_and_on_no_other() {
     assert!(err.ends_with("2 nodes: 2 exited with 0\n"), "{output}");
     let output = scene.hub.client(&["run", "--all", "hello", "--group", "--parallel", "1"]);
     assert_eq!(output.out(), "==> db1 <==\nhello\n==> web1 <==\nhello\n==> web2 <==\nhello\n", "{output}");
-    let ends = scene.hub.json(&["run", "db1,web2", "seven"]);
+    let ends = json::lines(&scene.hub.client(&["run", "db1,web2", "seven", "--json"]).stdout);
     let ends: Vec<_> = ends.iter().filter(|line| line.get("end").is_some()).collect();
     assert_eq!(ends.len(), 2, "{ends:?}");
     assert!(ends.iter().all(|end| end["exit_code"] == 7 && end["host"]["name"].is_string()), "{ends:?}");
