@@ -35,6 +35,9 @@ Examples:
 
 A beginning of the number that no other job has is enough.";
 
+/// So many jobs are listed unless somebody says otherwise: a few screens.
+const SHOWN: u32 = 100;
+
 /// Arguments of `jobs`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = JOBS_EXAMPLES, after_long_help = format!("{JOBS_EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -46,9 +49,9 @@ pub struct JobsArgs {
     /// times
     #[arg(long, value_name = "STATE", value_parser = states())]
     state: Vec<String>,
-    /// At most so many, the latest
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=MAX_JOBS as i64))]
-    limit: u32,
+    /// At most so many, the latest [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_JOBS as i64))]
+    limit: Option<u32>,
     /// Print one JSON object per job
     #[arg(long)]
     json: bool,
@@ -101,7 +104,7 @@ pub(super) async fn jobs(args: &JobsArgs, common: &Common) -> Result<u8, Failure
     }
     let wanted = |state: &JobState| args.state.iter().any(|word| word == state.as_str());
     let states = JobState::ALL.into_iter().filter(wanted).collect();
-    let filter = JobFilter { nodes: args.node.clone(), states, limit: args.limit };
+    let filter = JobFilter { nodes: args.node.clone(), states, limit: args.limit.unwrap_or(SHOWN) };
     let asked = !args.node.is_empty() || !args.state.is_empty();
     let (jobs, more) = common.connect().await?.jobs(filter).await?;
     if jobs.is_empty() && !args.json {
@@ -112,7 +115,7 @@ pub(super) async fn jobs(args: &JobsArgs, common: &Common) -> Result<u8, Failure
     } else {
         print(&render::jobs(&jobs, now(), &look()))?;
     }
-    if more {
+    if more && args.limit.is_none() {
         note(&format!("there are more than these {}; --limit, --node and --state choose", jobs.len()));
     }
     Ok(0)
