@@ -219,6 +219,10 @@ Examples:
         /// Join a hub with the token in this file
         #[arg(long, value_name = "FILE")]
         join_file: Option<PathBuf>,
+        /// The socket of the runner that starts commands in this process's place [default: `commands.runner`; not as
+        /// root: /run/secmon/runner.sock, if it is there]
+        #[arg(long, value_name = "PATH")]
+        runner: Option<PathBuf>,
         /// Say what a node sees as this user and what it would have to be given, and end: 0 when nothing is lacking
         #[arg(long, conflicts_with_all = ["join", "join_file"])]
         check: bool,
@@ -280,8 +284,9 @@ Examples:
         if arguments.check {
             return check();
         }
-        let config = Config::load(arguments.places.config.as_deref())?;
+        let mut config = Config::load(arguments.places.config.as_deref())?;
         let token = arguments.token()?;
+        config.commands.runner = arguments.runner.or(config.commands.runner);
         let state = config::state_dir(arguments.places.state_dir)?.join("node");
         logs(LevelFilter::INFO);
         Builder::new_current_thread().enable_all().build()?.block_on(async {

@@ -16,6 +16,7 @@ mod outbox;
 mod parse;
 mod parse_logins;
 mod restart;
+mod runner;
 mod secrets;
 mod tls;
 mod up;
