@@ -20,6 +20,7 @@ mod outbox;
 mod parse;
 mod parse_logins;
 mod restart;
+mod runner;
 mod secrets;
 mod tls;
 mod up;
