@@ -43,6 +43,8 @@ pub(crate) struct Config {
     #[cfg(feature = "node")]
     pub(crate) commands: secmon_node::commands::CommandsSection,
     #[cfg(feature = "node")]
+    pub(crate) runner: secmon_node::commands::runner::RunnerSection,
+    #[cfg(feature = "node")]
     pub(crate) limits: secmon_node::Limits,
     #[cfg(not(feature = "hub"))]
     #[serde(rename = "hub")]
@@ -74,6 +76,9 @@ pub(crate) struct Config {
     #[cfg(not(feature = "node"))]
     #[serde(rename = "commands")]
     _commands: serde::de::IgnoredAny,
+    #[cfg(not(feature = "node"))]
+    #[serde(rename = "runner")]
+    _runner: serde::de::IgnoredAny,
     #[cfg(not(feature = "node"))]
     #[serde(rename = "limits")]
     _limits: serde::de::IgnoredAny,

@@ -1,5 +1,7 @@
 //! The binary `secmon`: arguments, logs, signals, and off to a role. What a role does lives in its crate.
 
+#[cfg(feature = "node")]
+mod check;
 #[cfg(any(feature = "hub", feature = "node"))]
 mod config;
 #[cfg(all(feature = "node", feature = "client"))]
@@ -48,9 +50,15 @@ enum Role {
     /// Run the agent that watches this server and reports to a hub
     #[cfg(feature = "node")]
     Node(roles::NodeArgs),
+    /// Run the part that starts commands, as root, for a node that is not root
+    #[cfg(feature = "node")]
+    Runner(roles::RunnerArgs),
     #[cfg(feature = "client")]
     #[command(flatten)]
     Client(secmon_client::cli::Command),
+    /// Explain an allowlist: what may be run by it, as whom and with which arguments
+    #[cfg(feature = "node")]
+    Check(check::CheckArgs),
     /// Show what secmon makes of an auth log
     #[cfg(all(feature = "node", feature = "client"))]
     Parse(parse::ParseArgs),
@@ -71,6 +79,9 @@ fn coloured(stream: &impl std::io::IsTerminal) -> bool {
 }
 
 fn main() -> ExitCode {
+    // Where a shell asks what could stand next, that is answered, and all.
+    #[cfg(feature = "client")]
+    clap_complete::CompleteEnv::with_factory(<Arguments as clap::CommandFactory>::command).complete();
     let arguments = Arguments::parse();
     #[cfg(any(feature = "hub", feature = "client"))]
     let socket = arguments.socket;
@@ -81,8 +92,12 @@ fn main() -> ExitCode {
         Role::Hub(arguments) => roles::end(roles::hub(arguments, socket)),
         #[cfg(feature = "node")]
         Role::Node(arguments) => roles::end(roles::node(arguments)),
+        #[cfg(feature = "node")]
+        Role::Runner(arguments) => roles::end(roles::runner(arguments)),
         #[cfg(feature = "client")]
         Role::Client(command) => client(command, socket),
+        #[cfg(feature = "node")]
+        Role::Check(arguments) => check::check(arguments),
         #[cfg(all(feature = "node", feature = "client"))]
         Role::Parse(arguments) => parse::parse(&arguments),
     }

@@ -169,6 +169,8 @@ Then, here:  secmon enroll NAME")]
 pub(crate) use node::{NodeArgs, node};
 #[cfg(all(feature = "hub", feature = "node", feature = "client"))]
 pub(crate) use node::{node_config, node_failed};
+#[cfg(feature = "node")]
+pub(crate) use runner::{RunnerArgs, runner};
 
 #[cfg(feature = "node")]
 mod node {
@@ -250,6 +252,51 @@ Examples:
         Builder::new_current_thread().enable_all().build()?.block_on(async {
             let cancel = until_signalled()?;
             Box::pin(secmon_node::run(node_config(config, state, token), cancel)).await.map_err(node_failed)
+        })
+    }
+}
+
+#[cfg(feature = "node")]
+mod runner {
+    use secmon_node::commands::runner::{self, RunnerError};
+
+    use super::*;
+
+    /// Arguments of `runner`.
+    #[derive(Debug, Args)]
+    #[command(after_help = "\
+Examples:
+  secmon runner                     for the node of the user secmon, at /run/secmon/runner.sock
+  secmon runner --user 998 --listen ./runner.sock
+
+It reads the allowlist, starts what that allows, and nothing else; it has no network. The node needs no root then:
+it finds the runner at that place, or by [commands] runner = \"PATH\".")]
+    pub(crate) struct RunnerArgs {
+        /// The configuration file [default: /etc/secmon/secmon.toml, if it is there]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The socket for the node [default: /run/secmon/runner.sock]
+        #[arg(long, value_name = "PATH")]
+        listen: Option<PathBuf>,
+        /// The node's user, by name or number: nobody else but root may use the runner [default: secmon]
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+    }
+
+    fn runner_failed(error: RunnerError) -> Failed {
+        let code = if matches!(error, RunnerError::NoUser(_)) { 2 } else { 1 };
+        (error, code).into()
+    }
+
+    /// Runs a runner until a signal.
+    pub(crate) fn runner(arguments: RunnerArgs) -> Result<(), Failed> {
+        let Config { mut runner, commands, .. } = Config::load(arguments.config.as_deref())?;
+        runner.socket = arguments.listen.or(runner.socket);
+        runner.user = arguments.user.or(runner.user);
+        logs(LevelFilter::INFO);
+        Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let cancel = until_signalled()?;
+            Box::pin(runner::run(&runner, &commands, cancel)).await.map_err(runner_failed)
         })
     }
 }

@@ -13,10 +13,12 @@ use std::{
 
 use secmon_protocol::{
     codec,
-    command::CommandInfo,
-    ids::{Cursor, NodeName, RequestId},
+    command::{Arg, CommandInfo},
+    ids::{Cursor, NodeId, NodeName, RequestId},
+    limits::OUTPUT_WINDOW,
     message::client::{
-        ClientToHub, Filter, From as StartFrom, HubToClient, NodeDetail, NodeSummary, TokenText, VERSION,
+        ClientToHub, Filter, From as StartFrom, HubToClient, JobFilter, JobSummary, NodeDetail, NodeSummary,
+        TokenText, VERSION, WhoAmI,
     },
     time::UnixNanos,
 };
@@ -28,7 +30,7 @@ use tokio::{
 use tokio_util::codec::{FramedRead, FramedWrite};
 
 use crate::{
-    ClientError, Run, Subscription,
+    ClientError, JobOutput, Run, RunOptions, Subscription,
     connection::{self, Lost, OPS, Op, Reader},
 };
 
@@ -203,18 +205,117 @@ impl Client {
     ///
     /// # Errors
     /// The connection broke. What the hub or the node refuses comes from [`Run::next`].
-    pub async fn run(&self, node: &str, label: &str) -> Result<Run, ClientError> {
+    pub async fn run(
+        &self,
+        node: &str,
+        label: &str,
+        args: Vec<Arg>,
+        options: RunOptions,
+    ) -> Result<Run, ClientError> {
         let request = self.request();
         let message = ClientToHub::Run {
             request,
             node: node.to_owned(),
             label: label.to_owned(),
-            args: vec![],
-            credit: secmon_protocol::limits::OUTPUT_WINDOW,
-            stdin: false,
+            args,
+            credit: options.window(),
+            stdin: options.stdin,
         };
-        let stream = self.open(request, message, crate::run::QUEUE).await?;
-        Ok(Run::new(stream))
+        let stream = self.open(request, message, crate::run::queue(options.window())).await?;
+        Ok(Run::new(stream, options.window()))
+    }
+
+    /// Runs the command `label` on a node, whatever becomes of this client. `queue` is how long it may wait for a node
+    /// that is away, rounded up to seconds; none: it does not wait.
+    ///
+    /// # Errors
+    /// The hub refused: no such node, a node that is away, no permission; or the connection broke.
+    pub async fn submit(
+        &self,
+        node: &str,
+        label: &str,
+        args: Vec<Arg>,
+        queue: Option<Duration>,
+    ) -> Result<JobSummary, ClientError> {
+        let request = self.request();
+        let queue_secs = queue.map_or(0, |d| {
+            let whole = d.as_secs().saturating_add(u64::from(d.subsec_nanos() > 0));
+            u32::try_from(whole).unwrap_or(u32::MAX)
+        });
+        let (node, label) = (node.to_owned(), label.to_owned());
+        self.ask_job(request, ClientToHub::Submit { request, node, label, args, queue_secs }).await
+    }
+
+    /// Jobs, the latest first, and whether there are more than these.
+    ///
+    /// # Errors
+    /// The hub refused, or the connection broke.
+    pub async fn jobs(&self, filter: JobFilter) -> Result<(Vec<JobSummary>, bool), ClientError> {
+        let request = self.request();
+        match self.ask(request, ClientToHub::Jobs { request, filter }).await? {
+            HubToClient::Jobs { jobs, more, .. } => Ok((jobs, more)),
+            _ => Err(unexpected("the answer to Jobs is not a list of jobs")),
+        }
+    }
+
+    /// One job, by its number or a beginning of it that no other job has.
+    ///
+    /// # Errors
+    /// No such job, or the connection broke.
+    pub async fn job(&self, job: &str) -> Result<JobSummary, ClientError> {
+        let request = self.request();
+        self.ask_job(request, ClientToHub::Job { request, job: job.to_owned() }).await
+    }
+
+    /// Ends a job, or takes it out of the queue; returns when that is under way.
+    ///
+    /// # Errors
+    /// No such job, one that is over, no permission, or the connection broke.
+    pub async fn cancel_job(&self, job: &str) -> Result<JobSummary, ClientError> {
+        let request = self.request();
+        self.ask_job(request, ClientToHub::CancelJob { request, job: job.to_owned() }).await
+    }
+
+    /// What a job has printed, as far as it is kept; with `follow`, what it prints until it is over as well.
+    ///
+    /// # Errors
+    /// The connection broke. What the hub refuses comes from [`JobOutput::next`].
+    pub async fn job_output(&self, job: &str, follow: bool) -> Result<JobOutput, ClientError> {
+        let request = self.request();
+        let message = ClientToHub::JobOutput { request, job: job.to_owned(), follow, credit: OUTPUT_WINDOW };
+        let stream = self.open(request, message, crate::run::queue(OUTPUT_WINDOW)).await?;
+        Ok(JobOutput::new(stream))
+    }
+
+    /// Who this client is to the hub, and what it may do.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn who_am_i(&self) -> Result<WhoAmI, ClientError> {
+        let request = self.request();
+        match self.ask(request, ClientToHub::WhoAmI { request }).await? {
+            HubToClient::You { who, .. } => Ok(*who),
+            _ => Err(unexpected("the answer to WhoAmI is somebody else")),
+        }
+    }
+
+    /// Locks a node out at once and forgets it. `node` is as in [`Client::get`].
+    ///
+    /// # Errors
+    /// No such node, no permission, or the connection broke.
+    pub async fn remove(&self, node: &str) -> Result<(NodeId, NodeName), ClientError> {
+        let request = self.request();
+        match self.ask(request, ClientToHub::Remove { request, node: node.to_owned() }).await? {
+            HubToClient::Removed { node, name, .. } => Ok((node, name)),
+            _ => Err(unexpected("the answer to Remove is not about a node that was removed")),
+        }
+    }
+
+    async fn ask_job(&self, request: RequestId, message: ClientToHub) -> Result<JobSummary, ClientError> {
+        match self.ask(request, message).await? {
+            HubToClient::Job { job, .. } => Ok(*job),
+            _ => Err(unexpected("the answer about a job is not a job")),
+        }
     }
 
     fn request(&self) -> RequestId {

@@ -2,8 +2,8 @@
 //!
 //! [`Client`] is the handle; one task per connection does the talking. [`Follow`] is a subscription that goes on
 //! over the end of a connection, and with a [`CursorFile`] over that of the program. [`render`] makes text for people
-//! out of events and nodes, purely; [`cli`] is the commands `list`, `show`, `watch`, `commands`, `run` and
-//! `enroll`. What must not live here: anything that a hub or a node does, and any JSON of our own making
+//! out of events and nodes, purely; [`cli`] is the commands `list`, `show`, `watch`, `commands`, `run`,
+//! `jobs`, `job`, `whoami`, `enroll` and `remove`. What must not live here: anything that a hub or a node does, and any JSON of our own making
 //! for events and nodes (that is [`secmon_protocol::ecs`]).
 //!
 //! # Exit codes
@@ -16,6 +16,7 @@ mod connection;
 mod cursor_file;
 mod error;
 mod follow;
+mod job;
 pub mod pattern;
 pub mod render;
 mod run;
@@ -25,5 +26,6 @@ pub use client::{Client, Enrolled, HubInfo};
 pub use cursor_file::{CursorFile, CursorFileError};
 pub use error::ClientError;
 pub use follow::{Follow, Update};
-pub use run::{Run, RunEvent};
+pub use job::{JobEvent, JobOutput};
+pub use run::{Run, RunEvent, RunOptions};
 pub use subscription::{Item, Subscription};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
-use secmon_client::{Client, ClientError, Item, Run, RunEvent};
+use secmon_client::{Client, ClientError, Item, Run, RunEvent, RunOptions};
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent},
     codec::{self, Assembler},
@@ -171,7 +171,7 @@ async fn a_hub_that_goes_away_ends_every_open_request_with_its_reason() {
         async move { client.list().await }
     });
     peer.recv().await;
-    let mut run = client.run("web-1", "tail").await.unwrap();
+    let mut run = client.run("web-1", "tail", vec![], RunOptions::default()).await.unwrap();
     peer.recv().await;
     drop(peer);
     let error = within(list).await.unwrap().unwrap_err();
@@ -331,8 +331,10 @@ async fn a_subscriber_that_does_not_read_loses_nothing() {
 }
 
 async fn started(client: &Client, peer: &mut Peer) -> (Run, RequestId) {
-    let mut run = client.run("web-1", "tail").await.unwrap();
-    let ClientToHub::Run { request, node, label, credit } = peer.recv().await else { panic!("not a Run") };
+    let mut run = client.run("web-1", "tail", vec![], RunOptions::default()).await.unwrap();
+    let ClientToHub::Run { request, node, label, credit, .. } = peer.recv().await else {
+        panic!("not a Run")
+    };
     assert_eq!((node.as_str(), label.as_str(), credit), ("web-1", "tail", OUTPUT_WINDOW));
     let (job, node) = (JobId(4), NodeId([1; 16]));
     peer.send(&HubToClient::Started { request, job, node, pid: 9 }).await;
@@ -367,8 +369,8 @@ async fn credit_is_granted_for_output_that_was_taken_and_for_no_other() {
     }
     // The last chunk counts as taken only when more is asked for.
     let end = RunEnd::Exited(3);
-    peer.send(&HubToClient::Exit { request, end: end.clone() }).await;
-    assert_eq!(within(run.next()).await, Ok(Some(RunEvent::Exit(end))));
+    peer.send(&HubToClient::Exit { request, end: end.clone(), usage: None }).await;
+    assert_eq!(within(run.next()).await, Ok(Some(RunEvent::Exit { end, usage: None })));
     assert_eq!(within(run.next()).await, Ok(None));
     let mut granted = 0;
     while granted < OUTPUT_WINDOW {
@@ -395,8 +397,8 @@ async fn a_run_is_cancelled_on_request_and_by_its_drop() {
     let (mut run, request) = started(&client, &mut peer).await;
     run.cancel().await.unwrap();
     assert_eq!(peer.recv().await, ClientToHub::Cancel { request });
-    peer.send(&HubToClient::Exit { request, end: RunEnd::Cancelled }).await;
-    assert_eq!(within(run.next()).await, Ok(Some(RunEvent::Exit(RunEnd::Cancelled))));
+    peer.send(&HubToClient::Exit { request, end: RunEnd::Cancelled, usage: None }).await;
+    assert_eq!(within(run.next()).await, Ok(Some(RunEvent::Exit { end: RunEnd::Cancelled, usage: None })));
     let (run, second) = started(&client, &mut peer).await;
     drop(run);
     assert_eq!(
@@ -404,7 +406,7 @@ async fn a_run_is_cancelled_on_request_and_by_its_drop() {
         ClientToHub::Cancel { request: second },
         "and none for the one that is over"
     );
-    peer.send(&HubToClient::Exit { request: second, end: RunEnd::Cancelled }).await;
+    peer.send(&HubToClient::Exit { request: second, end: RunEnd::Cancelled, usage: None }).await;
     let (_, third) = started(&client, &mut peer).await;
     assert_ne!(second, third);
 }

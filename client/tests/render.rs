@@ -6,10 +6,10 @@ use secmon_client::render::{self, Look};
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent, AuthLogSource, Source, SourceHost},
     codec::encode_value,
-    command::{CommandInfo, RunEnd},
+    command::{Arg, CommandInfo, RunEnd, RunFailure},
     event::{Detail, Event, EventType},
     facet::{FacetId, FacetStatus, Unavailable},
-    hub_event::{HubEvent, Requester},
+    hub_event::{CommandRun, HubEvent, Requester},
     ids::{Cursor, JobId, LogId, NodeId, Seq},
     message::{
         client::{FacetSummary, Gap, NodeDetail, NodeSummary, Presence},
@@ -80,6 +80,14 @@ fn line(detail: Detail) -> String {
 fn one_of_each() -> Vec<Detail> {
     let (key, wg) = peer();
     let by = Requester { uid: 1000, user: Some("alice".into()), pid: None, agent: "secmon 0.1.0".into() };
+    let arg = |name: &str, value: &str| Arg { name: name.into(), value: value.into() };
+    let run = CommandRun {
+        job: JobId(4),
+        label: "tail".into(),
+        args: vec![arg("lines", "50"), arg("file", "auth.log")],
+        by: by.clone(),
+        detached: false,
+    };
     let unavailable = Unavailable {
         reason: "cannot read /var/log/auth.log: permission denied".into(),
         remedy: "run the node as root".into(),
@@ -166,11 +174,26 @@ fn one_of_each() -> Vec<Detail> {
             user(e);
             e.trusted = Some(false);
         }),
-        Detail::Hub(HubEvent::CommandStarted { job: JobId(4), label: "uptime".into(), by: by.clone() }),
+        Detail::Hub(HubEvent::CommandQueued { run: run.clone(), expires: ago(-3600) }),
+        Detail::Hub(HubEvent::CommandStarted(run.clone())),
+        Detail::Hub(HubEvent::CommandRefused { run: run.clone(), reason: "lines is not a number".into() }),
+        Detail::Hub(HubEvent::Denied {
+            by,
+            request: "enroll web-2".into(),
+            reason: "that needs the role admin".into(),
+            unlogged: 3,
+        }),
     ]);
-    for end in [RunEnd::Exited(3), RunEnd::Signalled(9), RunEnd::TimedOut, RunEnd::Cancelled] {
-        let (job, label, by) = (JobId(4), "uptime".into(), by.clone());
-        all.push(Detail::Hub(HubEvent::CommandFinished { job, label, by, end }));
+    let lost = RunEnd::Failed { why: RunFailure::Lost, message: "its node was restarted".into() };
+    for end in [
+        RunEnd::Exited(3),
+        RunEnd::Signalled(9),
+        RunEnd::TimedOut,
+        RunEnd::Cancelled,
+        RunEnd::TooMuchOutput,
+        lost,
+    ] {
+        all.push(Detail::Hub(HubEvent::CommandFinished { run: run.clone(), end, usage: None }));
     }
     let at = |n| Cursor { log: LogId(1), n };
     all.extend([
@@ -254,11 +277,16 @@ fn every_type_of_event_has_its_sentence() {
     12:00:00  web-1         auth.account_changed  sshd: the message
     12:00:00  web-1         auth.probe            sshd: the message from 1.2.3.4 port 22
     12:00:00  web-1         auth.accepted         accepted login for root [FORGED: not written by sshd]
-    12:00:00  web-1         command.started       alice started uptime (job 4)
-    12:00:00  web-1         command.finished      uptime of alice exited with 3 (job 4)
-    12:00:00  web-1         command.finished      uptime of alice was ended by signal 9 (job 4)
-    12:00:00  web-1         command.finished      uptime of alice was ended by its timeout (job 4)
-    12:00:00  web-1         command.finished      uptime of alice was cancelled (job 4)
+    12:00:00  web-1         command.queued        alice queued tail lines=50 file=auth.log until 2026-11-21T13:00:00Z (job 0000000000000004)
+    12:00:00  web-1         command.started       alice started tail lines=50 file=auth.log (job 0000000000000004)
+    12:00:00  web-1         command.refused       alice was refused tail lines=50 file=auth.log: lines is not a number
+    12:00:00  web-1         access.denied         alice was denied enroll web-2: that needs the role admin (3 more before this)
+    12:00:00  web-1         command.finished      tail lines=50 file=auth.log of alice exited with 3 (job 0000000000000004)
+    12:00:00  web-1         command.finished      tail lines=50 file=auth.log of alice was ended by signal 9 (job 0000000000000004)
+    12:00:00  web-1         command.finished      tail lines=50 file=auth.log of alice was ended by its timeout (job 0000000000000004)
+    12:00:00  web-1         command.finished      tail lines=50 file=auth.log of alice was cancelled (job 0000000000000004)
+    12:00:00  web-1         command.finished      tail lines=50 file=auth.log of alice was ended because it printed too much (job 0000000000000004)
+    12:00:00  web-1         command.finished      tail lines=50 file=auth.log of alice failed: its node was restarted (job 0000000000000004)
     12:00:00  web-1         gap                   3 records of the node are missing: the node dropped them
     12:00:00  web-1         gap                   12 records of the node are lost: the outbox was full
     12:00:00  web-1         gap                   7 records are missing here: too slow
@@ -446,11 +474,8 @@ fn detail(name: &str) -> NodeDetail {
     silent.public_key = WgPublicKey([200; 32]);
     let never =
         WgPeer { endpoint: None, latest_handshake: None, online: false, allowed_ips: vec![], ..wg.clone() };
-    let command = |label: &str, timeout_ms, description: &str| CommandInfo {
-        label: label.into(),
-        timeout_ms,
-        description: description.into(),
-    };
+    let command =
+        |label: &str, timeout_ms, description: &str| CommandInfo::plain(label, description, timeout_ms);
     NodeDetail {
         summary: summary(name),
         commands: vec![command("restart-web", 90_000, "Restart the web server"), command("uptime", 500, "")],

@@ -88,6 +88,11 @@ pub async fn start(config: HubConfig) -> Result<Hub, HubError> {
     let address = listener.local_addr().map_err(|source| HubError::Listen { address: listen, source })?;
     let socket = client::bind(&config.socket_path, config.socket.mode, group)?;
     warn_of_closed_doors(&access, socket.path());
+    if access.is_nobodys() {
+        warn!(
+            "the hub runs as nobody, and users of other user namespaces look the same: give it a user of its own"
+        );
+    }
     // Each opening is a start of the log's; one that fails for want of a port is none.
     let store = Store::open(&config.state_dir, keeping(&config), &opening())?;
     let (kept, holes, gone) = (store.load()?, store.holes()?, store.gone());

@@ -1,8 +1,8 @@
 //! The secmon agent: watches one server and reports to its hub, and runs what its own allowlist allows.
 //!
 //! `watch` sees, `core` works out what changed, `outbox` keeps it on disk until the hub has it, `actor` owns both,
-//! `link` carries records to the hub, `commands` runs what the hub asks for and this server's administrator
-//! allows. [`run`] puts them together: one thread for the core and its disk, one for
+//! `link` carries records to the hub, `jobs` owns what the hub has asked to be run, over all connections, `commands`
+//! runs of it what this server's administrator allows. [`run`] puts them together: one thread for the core and its disk, one for
 //! everything else.
 
 pub mod actor;
@@ -10,6 +10,7 @@ pub mod commands;
 pub mod core;
 mod facts;
 pub mod identity;
+pub mod jobs;
 pub mod join;
 mod link;
 pub mod outbox;
@@ -38,9 +39,10 @@ pub use crate::{core::Limits, size::ByteSize};
 
 use crate::{
     actor::{Clock, Core, Observed},
-    commands::{Commands, CommandsSection},
+    commands::CommandsSection,
     core::{Now, Start},
     identity::{Identity, IdentityError, StateDir},
+    jobs::Jobs,
     join::JoinError,
     outbox::{Keeper, ShelfError},
     watch::{auth::AuthConfig, sessions::SessionsConfig, wireguard::WireguardConfig},
@@ -52,8 +54,9 @@ pub const AGENT: &str = env!("CARGO_PKG_VERSION");
 /// What watchers have seen and the core has not taken. It fills where the disk hangs, or where old lines of the
 /// auth log are more than the limit: then the watchers wait, and what they read stays in its source.
 const OBSERVATIONS: usize = 256;
-/// How long the hub may take, when the node is stopped, to acknowledge what is held. It is on disk in any case.
-const DRAIN: Duration = Duration::from_secs(3);
+/// How long the hub may take, when the node is stopped, to acknowledge what is held, and to hear how runs were ended:
+/// more than a command has between TERM and KILL. Records are on disk in any case.
+const DRAIN: Duration = Duration::from_secs(5);
 /// How long the core may take to write what is left. Longer only on a disk that hangs, which nobody waits for.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 /// The boot that the system is in, random(4).
@@ -186,7 +189,6 @@ pub async fn run(config: NodeConfig, cancel: CancellationToken) -> Result<(), No
     let papers = link::Papers::of(&identity, addresses)?;
     tracing::info!(name = %identity.name, hub = ?papers.addresses, "watching");
 
-    let mut commands = Commands::new(&config.commands);
     let clock = Clock::new(now);
     let keeper = keeper(&state, config.node.outbox, config.limits, clock.now())?;
     let known = keeper.core.known();
@@ -194,17 +196,29 @@ pub async fn run(config: NodeConfig, cancel: CancellationToken) -> Result<(), No
     let (read, auth) = mpsc::channel(OBSERVATIONS);
     let stop = CancellationToken::new();
     let (core, mut owner) = core_on_a_thread(keeper, Observed { state, auth }, clock, &stop)?;
+    let running = CancellationToken::new();
+    let executor = commands::start(&config.commands, running.clone());
+    let (jobs, runs) = jobs::jobs(executor, &config.state_dir, cancel.clone());
+    // Its own, to be waited for when the link is gone.
+    let mut runs = tokio::spawn(runs);
     let tasks = TaskTracker::new();
     tasks.spawn(watch::sessions::watch(config.sessions, known.clone(), seen.clone(), cancel.clone()));
     tasks.spawn(watch::wireguard::watch(config.wireguard, seen, cancel.clone()));
     tasks.spawn(watch::auth::watch(config.auth, known, read, cancel.clone()));
-    let work = async { tokio::join!(link::keep(&papers, &core, &mut commands), drain(&core, &cancel)) };
+    let work =
+        async { tokio::join!(link::keep(&papers, &core, &jobs), drain(&core, &jobs, &cancel, &running)) };
     let ended = tokio::select! {
         _ = work => Ok(()),
         // A node that watches and tells nobody would look well; one that ends is started again.
         _ = &mut owner => Err(NodeError::Core),
+        _ = &mut runs => Err(NodeError::Core),
     };
-    commands.ended().await;
+    drop(jobs);
+    running.cancel();
+    if !runs.is_finished() {
+        // A bug's panic was said by the runtime.
+        let _ = runs.await;
+    }
     ended?;
     stop.cancel();
     tasks.close();
@@ -247,16 +261,21 @@ fn core_on_a_thread(
     Ok((core, owner))
 }
 
-/// When the node is stopped: waits until the hub has what is held, for a while, and then ends the link.
-async fn drain(core: &Core, cancel: &CancellationToken) {
+/// When the node is stopped: ends what runs, waits until the hub has heard of that and has what is held, for a while,
+/// and then ends the link.
+async fn drain(core: &Core, jobs: &Jobs, cancel: &CancellationToken, running: &CancellationToken) {
     cancel.cancelled().await;
-    let in_time = timeout(DRAIN, core.drained()).await.is_ok();
+    running.cancel();
+    let all = async { tokio::join!(core.drained(), jobs.drained()) };
+    let in_time = timeout(DRAIN, all).await.is_ok();
     let records = core.head().borrow().held;
     if !in_time && records > 0 {
         tracing::warn!(
             records,
             "the hub did not acknowledge all in time; the rest is sent after the next start"
         );
+    } else if !in_time {
+        tracing::warn!("the hub did not take the ends of all jobs in time; it will call them lost");
     }
     core.end();
 }

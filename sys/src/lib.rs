@@ -2,5 +2,9 @@
 //! module does one thing, and each `unsafe` block says why it is sound.
 
 mod peer;
+mod start;
+mod wait;
 
 pub use peer::peer_groups;
+pub use start::{Ids, Preparation, Step, Steps, c_path, prepare};
+pub use wait::{Ended, reap};

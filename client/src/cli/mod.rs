@@ -1,31 +1,40 @@
-//! The commands of a client: `list`, `show`, `watch`, `commands`, `run` and `enroll`.
+//! The commands of a client: `list`, `show`, `watch`, `commands`, `run`, `jobs`, `job`, `whoami`, `enroll`, `remove` and
+//! `completions`.
 //!
 //! stdout carries data only; everything else goes to stderr. A closed pipe is a clean end, except of
 //! `run`, whose exit code is about the command. What must not live here: how a thing looks (see
 //! [`crate::render`]) and how the hub is talked to (see [`crate::Client`]).
 
+mod complete;
 mod enroll;
 mod failure;
+mod jobs;
 mod lines;
 mod nodes;
+mod remove;
 mod run;
 mod screen;
 mod since;
 mod socket;
 mod watch;
+mod whoami;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
 
+pub use complete::CompletionsArgs;
 pub use enroll::EnrollArgs;
 pub use failure::Failure;
+pub use jobs::{JobArgs, JobsArgs};
 pub use lines::{Form, watch_lines};
 pub use nodes::{CommandsArgs, ListArgs, ShowArgs};
+pub use remove::RemoveArgs;
 pub use run::RunArgs;
 pub use screen::look;
 pub use socket::default_socket;
 pub use watch::WatchArgs;
+pub use whoami::WhoAmIArgs;
 
 use crate::Client;
 
@@ -40,11 +49,12 @@ Exit codes:
   5    not permitted
   130  ended by Ctrl-C (143: by SIGTERM)
 
-`secmon run` ends as the command did:
+`secmon run` on one node ends as the command did, and so does `secmon job output --follow`:
   0-255  the command's own code
   128+N  the command was ended by signal N
   124    the command's time was up
-  125    secmon itself failed before the command's end, or could not write its output";
+  125    secmon itself failed before the command's end, or could not write its output
+On several nodes it ends with 0 if the command exited with 0 on all of them, else with 1.";
 
 /// What this program calls itself towards a hub.
 const AGENT: &str = concat!("secmon ", env!("CARGO_PKG_VERSION"));
@@ -80,10 +90,20 @@ pub enum Command {
     Watch(WatchArgs),
     /// List what may be run on a node
     Commands(CommandsArgs),
-    /// Run one of a node's commands here and now
+    /// Run a command of one node, or of many
     Run(RunArgs),
+    /// List commands that go on without a client, and those that wait for their nodes
+    Jobs(JobsArgs),
+    /// Show a job, print its output, end it
+    Job(JobArgs),
+    /// Say who you are to the hub, and what you may do
+    Whoami(WhoAmIArgs),
     /// Make a token with which a new node joins
     Enroll(EnrollArgs),
+    /// Lock a node out and forget it
+    Remove(RemoveArgs),
+    /// Print what makes a shell complete names of nodes, commands and arguments
+    Completions(CompletionsArgs),
 }
 
 /// Runs a command to its end and says on stderr what went wrong. Needs a tokio runtime with I/O and time.
@@ -97,7 +117,12 @@ pub async fn run(command: Command, common: &Common) -> ExitCode {
         Command::Commands(args) => nodes::commands(&args, common).await,
         Command::Watch(args) => Box::pin(watch::watch(&args, common)).await,
         Command::Run(args) => Box::pin(run::run(&args, common)).await,
+        Command::Jobs(args) => jobs::jobs(&args, common).await,
+        Command::Job(args) => jobs::job(&args, common).await,
+        Command::Whoami(args) => whoami::whoami(&args, common).await,
         Command::Enroll(args) => enroll::enroll(&args, common).await,
+        Command::Remove(args) => remove::remove(&args, common).await,
+        Command::Completions(args) => complete::completions(&args),
     };
     ExitCode::from(match result {
         Ok(code) => code,

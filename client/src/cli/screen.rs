@@ -3,7 +3,8 @@
 use std::{
     env,
     ffi::OsStr,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
+    os::fd::AsFd,
     time::SystemTime,
 };
 
@@ -18,17 +19,25 @@ use crate::render::Look;
 /// zone.
 #[must_use]
 pub fn look() -> Look {
-    let stdout = io::stdout();
-    let terminal = stdout.is_terminal();
+    look_of(&io::stdout())
+}
+
+/// The same of stderr.
+pub(super) fn look_of_stderr() -> Look {
+    look_of(&io::stderr())
+}
+
+fn look_of(stream: &(impl io::IsTerminal + AsFd)) -> Look {
+    let terminal = stream.is_terminal();
     let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
     let width = terminal
-        .then(|| terminal_size::terminal_size_of(&stdout))
+        .then(|| terminal_size::terminal_size_of(stream))
         .flatten()
         .map(|(terminal_size::Width(width), _)| width)
         // Some terminals say 0 for "not known".
         .filter(|width| *width > 0);
     let colour = colour(terminal, no_color.as_deref(), term.as_deref());
-    Look { colour, width, zone: TimeZone::system() }
+    Look { colour, terminal, width, zone: TimeZone::system() }
 }
 
 /// NO_COLOR counts when it is not empty, <https://no-color.org>. A terminal of which TERM says nothing, or

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use secmon_protocol::{
     event::EventType,
     limits::MAX_PATTERNS,
@@ -13,7 +14,7 @@ use secmon_protocol::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    AGENT, Common, EXIT_CODES, Failure,
+    AGENT, Common, EXIT_CODES, Failure, complete,
     lines::{Form, watch_lines},
     screen::{look, note},
     since::since,
@@ -31,20 +32,20 @@ Examples:
                                       everything after that secmon.cursor
   secmon watch --snapshot             everything that stands, then what happens
 
-Types: node.* facet.* session.* wg.* auth.* command.*, and gap, which is never left out.";
+Types: node.* facet.* session.* wg.* auth.* command.* access.*, and gap, which is never left out.";
 
 /// What to try in the place of a pattern for types that matches none.
-const TYPES: &str = "there are node.*, facet.*, session.*, wg.*, auth.*, command.* and gap";
+const TYPES: &str = "there are node.*, facet.*, session.*, wg.*, auth.*, command.*, access.* and gap";
 
 /// Arguments of `watch`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct WatchArgs {
     /// Only nodes whose name or id matches; * and ? are wildcards; may be given several times
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", add = ArgValueCompleter::new(complete::node))]
     node: Vec<String>,
     /// Only events whose type matches; * and ? are wildcards; may be given several times
-    #[arg(long = "type", value_name = "PATTERN")]
+    #[arg(long = "type", value_name = "PATTERN", add = ArgValueCompleter::new(complete::event_type))]
     types: Vec<String>,
     /// Begin there: after a cursor, or with what the hub took since a time: 10m, 2h, 1d, boot, '2026-11-21 10:00'
     #[arg(long, value_name = "WHEN", value_parser = since, conflicts_with = "snapshot")]

@@ -5,22 +5,32 @@
 //! [`secmon_protocol::text::printable`] here. What must not live here: a terminal, a clock, the
 //! environment, JSON.
 
+mod commands;
 mod event;
+mod job;
 mod list;
+mod prefixed;
 mod sentence;
 mod show;
+mod summary;
 mod table;
 mod units;
+mod who;
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use secmon_protocol::{text::printable, time::UnixNanos};
 
+pub use commands::{argument, command, commands};
 pub use event::{Severity, event_line, severity};
+pub use job::{job, jobs, shortest_ids};
 pub use list::list;
-pub use sentence::sentence;
-pub use show::{commands, show};
+pub use prefixed::{LONGEST_LINE, Prefixed};
+pub use sentence::{run_end, sentence};
+pub use show::show;
+pub use summary::{SummaryRow, Went, summary};
 pub use units::{bytes, duration};
+pub use who::who_am_i;
 
 /// A clock that is off by more than this, in nanoseconds, is worth a warning: 2 s. Less is lost in the
 /// time that a connection takes to be made.
@@ -31,6 +41,8 @@ pub const CLOCK_TOLERANCE: i64 = 2_000_000_000;
 pub struct Look {
     /// Whether escape sequences for colour may be used.
     pub colour: bool,
+    /// Whether a terminal shows it.
+    pub terminal: bool,
     /// Columns of the terminal; none when the output is not one, and then nothing is wrapped.
     pub width: Option<u16>,
     /// The zone of the times shown.
@@ -41,7 +53,7 @@ impl Look {
     /// No colour, no width, UTC.
     #[must_use]
     pub fn plain() -> Self {
-        Self { colour: false, width: None, zone: TimeZone::UTC }
+        Self { colour: false, terminal: false, width: None, zone: TimeZone::UTC }
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -50,6 +62,10 @@ impl Look {
 
     fn warn(&self, text: &str) -> String {
         self.paint(AnsiColor::Yellow.on_default(), text)
+    }
+
+    fn bad(&self, text: &str) -> String {
+        self.paint(AnsiColor::Red.on_default(), text)
     }
 
     fn bold(&self, text: &str) -> String {

@@ -240,7 +240,7 @@ fn hub(e: &HubEvent) -> String {
 }
 
 /// `tail lines=50 file=auth.log`.
-fn command(run: &CommandRun) -> String {
+pub(super) fn command(run: &CommandRun) -> String {
     let mut out = printable(&run.label);
     for arg in &run.args {
         out.push_str(&format!(" {}={}", printable(&arg.name), printable(&arg.value)));
@@ -248,12 +248,13 @@ fn command(run: &CommandRun) -> String {
     out
 }
 
-fn requester(by: &Requester) -> String {
+pub(super) fn requester(by: &Requester) -> String {
     by.user.as_deref().map_or_else(|| format!("uid {}", by.uid), printable)
 }
 
-/// How a run ended: `exited with 3`.
-pub(super) fn run_end(end: &RunEnd) -> String {
+/// How a run ended: `exited with 3`. Safe to print.
+#[must_use]
+pub fn run_end(end: &RunEnd) -> String {
     match end {
         RunEnd::Exited(code) => format!("exited with {code}"),
         RunEnd::Signalled(signal) => format!("was ended by signal {signal}"),

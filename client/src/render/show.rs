@@ -3,7 +3,6 @@
 use secmon_protocol::{
     auth::AuthLogSource,
     codec::{self, CodecError, Value},
-    command::CommandInfo,
     facet::{FacetId, FacetStatus},
     message::client::{NodeDetail, Presence},
     session::Session,
@@ -13,10 +12,9 @@ use secmon_protocol::{
 };
 
 use super::{
-    Look, bytes, duration,
+    Look, bytes, commands, duration,
     list::{presence, status_word, warnings},
     table::table,
-    units::timeout,
 };
 
 /// Terminals narrower than this show only the beginning of a public key.
@@ -42,19 +40,6 @@ pub fn show(node: &NodeDetail, now: UnixNanos, look: &Look) -> String {
         out.push_str(&commands(&node.commands, look));
     }
     out
-}
-
-/// The commands of a node as a table; empty when there are none.
-#[must_use]
-pub fn commands(commands: &[CommandInfo], look: &Look) -> String {
-    if commands.is_empty() {
-        return String::new();
-    }
-    let rows = commands
-        .iter()
-        .map(|c| vec![printable(&c.label), timeout(c.timeout_ms), printable(&c.description)])
-        .collect();
-    table(&["LABEL", "TIMEOUT", "DESCRIPTION"], rows, look)
 }
 
 fn facts(node: &NodeDetail, now: UnixNanos, look: &Look) -> String {

@@ -36,6 +36,16 @@ pub fn duration(nanos: i64) -> String {
     shown.join(" ")
 }
 
+/// How long something took: `0.12s`, `3.4s`, `2m 5s`.
+pub(super) fn took(nanos: i64) -> String {
+    let hundredths = nanos.max(0) / 10_000_000;
+    match hundredths {
+        0..1_000 => format!("{}.{:02}s", hundredths / 100, hundredths % 100),
+        1_000..6_000 => format!("{}.{}s", hundredths / 100, hundredths / 10 % 10),
+        _ => duration(nanos),
+    }
+}
+
 /// A number of milliseconds as a timeout: `30s`, `1m 30s`, `250ms`.
 pub(super) fn timeout(ms: u64) -> String {
     if ms.is_multiple_of(1000) {
@@ -59,6 +69,10 @@ mod tests {
     fn durations_show_their_two_largest_units() {
         let all = [-5, 0, 59, 60, 125, 3600, 3661, 90_000, 864_000].map(|s| duration(s * 1_000_000_000));
         assert_eq!(all, ["0s", "0s", "59s", "1m", "2m 5s", "1h", "1h 1m", "1d 1h", "10d"]);
+        assert_eq!(
+            [0, 120_000_000, 12_340_000_000, 61_000_000_000].map(took),
+            ["0.00s", "0.12s", "12.3s", "1m 1s"]
+        );
         assert_eq!([timeout(30_000), timeout(250), timeout(90_000)], ["30s", "250ms", "1m 30s"]);
     }
 }

@@ -68,7 +68,8 @@ impl Grants {
     /// Whether what is about the hub itself may be seen: with a rule that covers all nodes.
     #[must_use]
     pub fn may_view_hub(&self) -> bool {
-        self.rules.iter().any(|rule| rule.nodes.is_empty() || rule.nodes.iter().any(|pattern| pattern == "*"))
+        let all = |pattern: &String| pattern.chars().all(|c| c == '*');
+        self.rules.iter().any(|rule| rule.nodes.is_empty() || rule.nodes.iter().any(all))
     }
 
     /// Whether a node of that name may be seen, there or not: who asks learns nothing of what is hidden from him.
@@ -174,6 +175,8 @@ fn any(patterns: &[WildMatch], text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rule(role: Role, nodes: &[&str], commands: &[&str]) -> Rule {
@@ -224,6 +227,46 @@ mod tests {
         grants.may_run(&name("web-7"), "x").unwrap();
         assert!(grants.may_administer(&name("db-1")).is_err());
         assert!(!grants.may_view_hub());
+    }
+
+    fn any_rule() -> impl Strategy<Value = Rule> {
+        let role = prop_oneof![Just(Role::Viewer), Just(Role::Operator), Just(Role::Admin)];
+        let patterns = || proptest::collection::vec("[ab*?]{1,3}", 0..3);
+        (role, patterns(), proptest::collection::vec("[xy*?]{1,3}", 1..3)).prop_map(
+            |(role, nodes, commands)| Rule {
+                name: "any".into(),
+                role,
+                nodes,
+                commands: if role == Role::Operator { commands } else { vec![] },
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn each_permission_brings_the_lesser_ones_and_a_further_rule_takes_none_away(
+            rules in proptest::collection::vec(any_rule(), 0..4),
+            more in any_rule(),
+            node in "[ab]{1,3}",
+            label in "[xy]{1,3}",
+        ) {
+            let may = |rules: &[Rule]| {
+                let (grants, node) = (Grants::of(rules.to_vec()), name(&node));
+                [
+                    grants.may_view_hub(),
+                    grants.may_view(&node),
+                    grants.may_run(&node, &label).is_ok(),
+                    grants.may_administer(&node).is_ok(),
+                ]
+            };
+            let [hub, view, run, administer] = may(&rules);
+            prop_assert!([(hub, view), (run, view), (administer, run)].iter().all(|(more, less)| *less || !more));
+            let alone = may(std::slice::from_ref(&more));
+            let with_more = may(&rules.iter().cloned().chain([more]).collect::<Vec<_>>());
+            for (at, both) in with_more.into_iter().enumerate() {
+                prop_assert_eq!(both, [hub, view, run, administer][at] || alone[at]);
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use secmon_protocol::message::{
     client::{Role, Rule},
 };
 
-use super::Grants;
+use super::{Grants, section::OVERFLOW};
 
 /// Who is at the other end of the socket, as the kernel says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,13 @@ impl Access {
     #[must_use]
     pub fn has_rules(&self) -> bool {
         !self.rules.is_empty()
+    }
+
+    /// Whether the hub runs as the user whose number the kernel gives to everybody whom it cannot name, all of whom are then
+    /// the hub's own user.
+    #[must_use]
+    pub fn is_nobodys(&self) -> bool {
+        self.own == OVERFLOW
     }
 
     /// Whether a user is root or the hub's own, who are admins whatever the rules say.

@@ -42,6 +42,7 @@ impl Core {
     }
 
     fn forget_node(&mut self, now: Now, id: NodeId, out: &mut Effects) {
+        self.end_jobs_of_node(now, id, out);
         // Told before the end of its connection: why that ends.
         self.tell(now, id, &HubEvent::Removed, out);
         self.end_jobs_of_node(now, id, out);

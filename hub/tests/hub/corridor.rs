@@ -171,7 +171,7 @@ async fn what_people_get_wrong_at_the_start_is_said_clearly() {
     assert!(matches!(error, HubError::SocketInUse { .. }), "{error}");
     hub.stop().await;
     let mut nobody = config(elsewhere.path());
-    nobody.socket.group = Some("no such group".into());
+    nobody.socket.group = Some(secmon_hub::access::Account::Name("no such group".into()));
     nobody.state_dir = elsewhere.path().join("untouched");
     let error = secmon_hub::start(nobody).await.err().unwrap();
     assert!(matches!(error, HubError::Config { key: "socket.group", .. }), "{error}");

@@ -1,36 +1,36 @@
-//! Commands on this node: the [`allowlist`] says which there are, `process` runs one to its end, and
-//! [`Runs`] holds those of one connection. What the hub sends is a label and nothing else: no argument, no
-//! environment and no path of the hub's ever reaches a process.
+//! Commands on this node: what starts, streams and ends them is an [`Executor`], in this process or behind the
+//! socket of a runner. [`allowlist`] says what may run.
+//!
+//! What the hub sends is a label and arguments, and nothing of it widens what the allowlist allows.
 
 pub mod allowlist;
+mod cgroup;
+mod engine;
+mod output;
 mod process;
+mod remote;
+mod run;
+pub mod runner;
+mod wire;
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Weak},
-};
+use std::path::{Path, PathBuf};
 
-use secmon_protocol::{
-    command::{CommandInfo, RunEnd, RunFailure},
-    ids::JobId,
-    limits::OUTPUT_WINDOW,
-    message::node::NodeToHub,
-};
+use nix::unistd::geteuid;
+use secmon_protocol::message::runner::{NodeToRunner, RunnerToNode};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, mpsc};
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
-};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use allowlist::Allowlist;
-
-/// Commands that run side by side on one node. Each may hold two chunks of output and two pipes.
+/// Commands that run side by side on one node. Each may hold two chunks of output and three pipes.
 pub const MAX_RUNS: usize = 16;
 
-/// Answers "no" that may wait for the hub to read them. A hub that asks on without reading is not a hub.
-const MAX_REFUSALS: usize = 64;
+/// Where a runner listens, and where a node that is not root looks for one, when the configuration does not say.
+pub const DEFAULT_SOCKET: &str = "/run/secmon/runner.sock";
+
+/// Orders that wait for the executor, which never waits for anything but them: it only has to wake.
+const ORDERS: usize = 64;
+/// News that wait for whoever gave the orders, of which each is a chunk at most: 1 MiB.
+const NEWS: usize = 16;
 
 /// `[commands]` of the node's configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -38,158 +38,55 @@ const MAX_REFUSALS: usize = 64;
 pub struct CommandsSection {
     /// The file that says what may run; none: [`allowlist::DEFAULT_PATH`], if it is there.
     pub allowlist: Option<PathBuf>,
+    /// The socket of the runner that starts processes in the place of this one; none: [`DEFAULT_SOCKET`], if this
+    /// process is not root and a socket is there when it starts.
+    pub runner: Option<PathBuf>,
 }
 
-/// What may be run, and what runs, over all connections of a node's life.
-#[derive(Debug)]
-pub struct Commands {
-    allowlist: Allowlist,
-    tasks: TaskTracker,
-}
-
-impl Commands {
-    /// Reads the allowlist. A file that may not be trusted or read is logged, and nothing may run.
+impl CommandsSection {
+    /// The runner's socket, where there is to be one.
     #[must_use]
-    pub fn new(section: &CommandsSection) -> Self {
-        Self { allowlist: Allowlist::open(section.allowlist.as_deref()), tasks: TaskTracker::new() }
-    }
-
-    /// What may be run, by label.
-    #[must_use]
-    pub fn infos(&self) -> Vec<CommandInfo> {
-        self.allowlist.infos()
-    }
-
-    /// Reads the allowlist again if its file has changed; what may be run now, if so.
-    pub fn refresh(&mut self) -> Option<Vec<CommandInfo>> {
-        self.allowlist.refresh().then(|| self.infos())
-    }
-
-    /// For the runs of one connection, whose messages go to `out`.
-    #[must_use]
-    pub fn runs(&self, out: mpsc::Sender<NodeToHub>) -> Runs {
-        let lost = CancellationToken::new();
-        Runs {
-            jobs: HashMap::new(),
-            out,
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
-            tasks: self.tasks.clone(),
-            lost: lost.clone(),
-            _guard: lost.drop_guard(),
-        }
-    }
-
-    /// Waits for the processes of all connections that have ended; each has been told to end.
-    pub async fn ended(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+    pub fn runner(&self) -> Option<PathBuf> {
+        let default = Path::new(DEFAULT_SOCKET);
+        self.runner.clone().or_else(|| (!geteuid().is_root() && default.exists()).then(|| default.to_owned()))
     }
 }
 
-/// The runs of one connection. Dropped with it, which ends all of them.
+/// Whatever starts processes. It speaks the conversation of [`secmon_protocol::message::runner`] from behind its
+/// greeting: no Hello, no Welcome, no Reject, no Fragment.
+///
+/// - The first news is Commands, and it comes again when what may run has changed; it is empty while a runner is
+///   away.
+/// - Every Start is answered by exactly one Exit, after which its number is free; Started and Output come before
+///   it, and the first StdinCredit, for a run that reads input, comes right after Started.
+/// - It always takes orders, so that whoever gives them may wait for room without reading news meanwhile. It waits
+///   itself while nobody takes its news.
+/// - An order that breaks the conversation (a number twice, credit or input beyond the window) ends it: everything
+///   is ended, and `news` closes. So it does after `cancel`, and when `orders` is dropped. The Exits of what was
+///   running come first; `news` closes when no process is left.
 #[derive(Debug)]
-pub struct Runs {
-    jobs: HashMap<JobId, Handle>,
-    out: mpsc::Sender<NodeToHub>,
-    refusals: Arc<Semaphore>,
-    tasks: TaskTracker,
-    lost: CancellationToken,
-    _guard: DropGuard,
+pub struct Executor {
+    /// What is to be done.
+    pub orders: mpsc::Sender<NodeToRunner>,
+    /// What happens.
+    pub news: mpsc::Receiver<RunnerToNode>,
 }
 
-#[derive(Debug)]
-struct Handle {
-    /// Alive as long as the run is.
-    credit: Weak<Semaphore>,
-    cancel: CancellationToken,
-}
-
-/// The hub sent something about a run that breaks the protocol.
-#[derive(Debug, thiserror::Error)]
-pub enum RunsError {
-    /// Two runs of one number.
-    #[error("a second run with the number of one that has not ended")]
-    Twice,
-    /// Refused runs whose answers it does not read.
-    #[error("more than {MAX_REFUSALS} refused runs whose answers it has not read")]
-    Flood,
-    /// More credit than there is to grant.
-    #[error("more than {OUTPUT_WINDOW} bytes of credit for one run")]
-    Credit,
-}
-
-impl Runs {
-    /// Starts `label`, or says why not; either way the run ends with an Exit.
-    ///
-    /// # Errors
-    /// The hub breaks the protocol.
-    pub fn start(
-        &mut self,
-        commands: &Commands,
-        job: JobId,
-        label: &str,
-        credit: u32,
-    ) -> Result<(), RunsError> {
-        self.jobs.retain(|_, run| run.credit.strong_count() > 0);
-        if self.jobs.contains_key(&job) {
-            return Err(RunsError::Twice);
-        }
-        if credit > OUTPUT_WINDOW {
-            return Err(RunsError::Credit);
-        }
-        let entry = match commands.allowlist.find(label) {
-            _ if self.jobs.len() >= MAX_RUNS => {
-                let message = format!("{MAX_RUNS} commands are running on this node; wait for one to end");
-                Err((RunFailure::Busy, message))
-            }
-            found => found,
-        };
-        let out = self.out.clone();
-        let entry = match entry {
-            Ok(entry) => entry.clone(),
-            Err((why, message)) => {
-                // In a task: the queue may be full, and the link must go on reading.
-                let permit = Arc::clone(&self.refusals).try_acquire_owned().map_err(|_| RunsError::Flood)?;
-                self.tasks.spawn(async move {
-                    let _ = out
-                        .send(NodeToHub::Exit { job, end: RunEnd::Failed { why, message }, usage: None })
-                        .await;
-                    drop(permit);
-                });
-                return Ok(());
-            }
-        };
-        let credit = Arc::new(Semaphore::new(credit as usize));
-        let cancel = self.lost.child_token();
-        self.jobs.insert(job, Handle { credit: Arc::downgrade(&credit), cancel: cancel.clone() });
-        let label = label.to_owned();
-        self.tasks.spawn(async move {
-            tracing::info!(%label, job = job.0, "command started");
-            let end = process::run(&entry, job, &out, &credit, &cancel).await;
-            tracing::info!(%label, job = job.0, ?end, "command ended");
-            // The connection may be gone; then the hub has written the end itself.
-            let _ = out.send(NodeToHub::Exit { job, end, usage: None }).await;
-        });
-        Ok(())
+/// Starts the executor that the configuration asks for. A file that may not be trusted or read is logged, and
+/// nothing may run.
+///
+/// Must be called within a runtime; the executor's tasks end after `cancel`.
+#[must_use]
+pub fn start(section: &CommandsSection, cancel: CancellationToken) -> Executor {
+    if let Some(socket) = section.runner() {
+        tracing::info!(socket = %socket.display(), "commands are started by the runner");
+        return remote::start(socket, cancel);
     }
-
-    /// More output of a run may be sent. One that has ended is past caring.
-    ///
-    /// # Errors
-    /// The hub breaks the protocol.
-    pub fn credit(&self, job: JobId, credit: u32) -> Result<(), RunsError> {
-        let Some(held) = self.jobs.get(&job).and_then(|run| run.credit.upgrade()) else { return Ok(()) };
-        if held.available_permits() + credit as usize > OUTPUT_WINDOW as usize {
-            return Err(RunsError::Credit);
-        }
-        held.add_permits(credit as usize);
-        Ok(())
+    if geteuid().is_root() {
+        tracing::info!(
+            "commands are started by this process, which is root and faces the network; `secmon runner` would let \
+             it be another user, see docs/operating.md"
+        );
     }
-
-    /// Ends a run. One that has ended is past caring.
-    pub fn cancel(&self, job: JobId) {
-        if let Some(run) = self.jobs.get(&job) {
-            run.cancel.cancel();
-        }
-    }
+    engine::start(section, cancel)
 }

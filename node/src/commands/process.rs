@@ -1,19 +1,16 @@
-//! One process group: started without a shell, an environment or an input, its output sent as it comes, and
-//! ended as a whole.
+//! The processes of one run: started as an [`Invocation`] says, and ended together.
 //!
-//! The leader stays unreaped until its group is done with, so that the group's number cannot come to mean
-//! somebody else's processes while signals are still to be sent.
+//! They are known by their cgroup, where one can be made; else by the leader's session and process group, which a
+//! process can leave. The leader stays unreaped until nobody else is left, so that the number of its group and
+//! session cannot come to mean somebody else's while signals are still to be sent.
 
 use std::{
-    io,
-    os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    fs, io,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use nix::{
     sys::{
         signal::{Signal, killpg},
@@ -21,296 +18,223 @@ use nix::{
     },
     unistd::Pid,
 };
-use secmon_protocol::{
-    command::{OutputStream, RunEnd, RunFailure},
-    ids::JobId,
-    limits::{MAX_CHUNK, MIN_CHUNK_COST},
-    message::node::NodeToHub,
-};
-use std::os::unix::process::CommandExt as _;
+use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+use secmon_sys::{Ended, Ids, Preparation, Step};
 use tokio::{
-    net::unix::pipe,
     signal::unix::{SignalKind, signal},
-    sync::{Notify, Semaphore, mpsc},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep},
 };
-use tokio_util::sync::CancellationToken;
 
-use super::allowlist::Entry;
+use super::{
+    allowlist::{Invocation, Stdin},
+    cgroup::{Cgroup, Cgroups, Stat},
+};
 
-/// Where a program without a path is looked for; the hub's and the node's own PATH play no part.
-const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-/// Between TERM and KILL.
-const GRACE: Duration = Duration::from_secs(2);
-/// How long a pipe may stay silent after the leader's end before the rest of its group, which holds it
-/// open, is ended.
-const QUIET: Duration = Duration::from_secs(1);
-/// How long a pipe that somebody outside of the dead group still holds may take to show that it is empty.
-const LAST_LOOK: Duration = Duration::from_millis(100);
-/// Most bytes that a pipe can hold (`/proc/sys/fs/pipe-max-size`, pipe(7)): no more can be left of the group.
-const MAX_PIPE: usize = 1 << 20;
-/// Credit without which nothing can be sent.
-const LEAST: usize = MIN_CHUNK_COST as usize;
-/// For what is left in the pipes when nobody waits for it, and for the leader to go after KILL.
-const DRAIN: Duration = Duration::from_secs(1);
+/// The first pause before another look at whether all have gone; it doubles up to [`SLOWEST_LOOK`].
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// The longest such pause.
+const SLOWEST_LOOK: Duration = Duration::from_millis(50);
+/// How often the leader is looked at where the system tells nothing of it any more.
+const BLIND_LOOK: Duration = Duration::from_millis(250);
 
-/// Runs `entry` to its end; every byte that its group printed is in `out` before this returns, unless it was
-/// cancelled. Ends within about four seconds of `cancel`.
-pub(super) async fn run(
-    entry: &Entry,
-    job: JobId,
-    out: &mpsc::Sender<NodeToHub>,
-    credit: &Semaphore,
-    cancel: &CancellationToken,
-) -> RunEnd {
-    match try_run(entry, job, out, credit, cancel).await {
-        Ok(end) => end,
-        Err(error) => {
-            let program = entry.argv.first().map_or("", String::as_str);
-            let message = format!("cannot run {program}: {error}");
-            RunEnd::Failed { why: RunFailure::Spawn, message }
-        }
-    }
-}
-
-async fn try_run(
-    entry: &Entry,
-    job: JobId,
-    out: &mpsc::Sender<NodeToHub>,
-    credit: &Semaphore,
-    cancel: &CancellationToken,
-) -> io::Result<RunEnd> {
-    let deadline = Instant::now() + entry.timeout;
-    let mut group = Group::spawn(&entry.argv)?;
-    let started = out.send(NodeToHub::Started { job, pid: group.child.id() });
-    let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
-    let flow = Flow::default();
-    let pump = |stream, pipe: Option<OwnedFd>| Pump { job, stream, pipe, out, credit, flow: &flow }.run();
-    let both = futures::future::join(
-        pump(OutputStream::Stdout, stdout.map(OwnedFd::from)),
-        pump(OutputStream::Stderr, stderr.map(OwnedFd::from)),
-    );
-    let pumps = async {
-        // Nobody may be left to hear it; then the end comes by `cancel`.
-        let _ = flow.deliver(started).await;
-        both.await;
-    };
-    tokio::pin!(pumps);
-    let mut drained = false;
-
-    let mut reason = None;
-    loop {
-        tokio::select! {
-            () = &mut pumps, if !drained => drained = true,
-            () = group.exited() => break,
-            () = sleep_until(deadline) => { reason = Some(RunEnd::TimedOut); break }
-            () = cancel.cancelled() => { reason = Some(RunEnd::Cancelled); break }
-        }
-    }
-    // The leader has ended by itself, but something holds its pipes: it may have more to say.
-    if reason.is_none() && !drained {
-        tokio::select! {
-            () = &mut pumps => drained = true,
-            () = flow.silence() => tracing::info!(job = job.0, "what the command left behind is silent and is ended"),
-            () = sleep_until(deadline) => {}
-            () = cancel.cancelled() => reason = Some(RunEnd::Cancelled),
-        }
-    }
-    if reason.is_some() || !drained {
-        group.signal(Signal::SIGTERM);
-        let ended = async {
-            tokio::join!(group.exited(), async {
-                if !drained {
-                    (&mut pumps).await;
-                    drained = true;
-                }
-            });
-        };
-        let _ = timeout(GRACE, ended).await;
-        group.signal(Signal::SIGKILL);
-        // What was printed is delivered, however long its reader takes; only a reader that cancels, or is gone,
-        // does without it. A process that has left the group and holds the pipe is not waited for.
-        flow.ending.cancel();
-        if !drained && reason != Some(RunEnd::Cancelled) {
-            tokio::select! {
-                () = &mut pumps => drained = true,
-                () = cancel.cancelled() => reason = Some(RunEnd::Cancelled),
-            }
-        }
-        if !drained {
-            let _ = timeout(DRAIN, &mut pumps).await;
-        }
-        let _ = timeout(DRAIN, group.exited()).await;
-    }
-    let status = group.reap()?;
-    Ok(reason.unwrap_or_else(|| match (status.code(), status.signal()) {
-        (Some(code), _) => RunEnd::Exited(code),
-        (None, signal) => RunEnd::Signalled(signal.unwrap_or_default()),
-    }))
-}
-
-/// How the two pumps of a run are doing.
-#[derive(Debug, Default)]
-struct Flow {
-    /// Pumps that hold output which is on its way to the hub.
-    delivering: AtomicUsize,
-    /// Counts what was delivered.
-    delivered: Notify,
-    /// The group is dead: what is in the pipes now is all that is still wanted.
-    ending: CancellationToken,
-}
-
-impl Flow {
-    /// Counts a delivery while it is under way.
-    async fn deliver<T>(&self, delivery: impl Future<Output = T>) -> T {
-        self.delivering.fetch_add(1, Relaxed);
-        let result = delivery.await;
-        self.delivering.fetch_sub(1, Relaxed);
-        self.delivered.notify_one();
-        result
-    }
-
-    /// Waits until nothing has come out of the pipes for [`QUIET`]. Output that waits for credit or for the
-    /// link is not silence.
-    async fn silence(&self) {
-        loop {
-            match timeout(QUIET, self.delivered.notified()).await {
-                Err(_) if self.delivering.load(Relaxed) == 0 => return,
-                _ => {}
-            }
-        }
-    }
-}
-
-/// A leader and its process group, whose number is the leader's pid.
-struct Group {
+/// The leader, and all that came of it.
+pub(super) struct Processes {
     child: Child,
-    pid: Pid,
+    leader: Pid,
+    cgroup: Option<Cgroup>,
     exits: tokio::signal::unix::Signal,
 }
 
-impl Group {
-    fn spawn(argv: &[String]) -> io::Result<Self> {
-        let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+/// Our ends of the leader's standard files.
+pub(super) struct Pipes {
+    /// None: it reads nothing.
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
+}
+
+impl Processes {
+    /// Starts the leader.
+    ///
+    /// # Errors
+    /// In words, what could not be done and why.
+    pub(super) fn start(
+        invocation: &Invocation,
+        stdin: Stdin,
+        cgroups: Option<&Cgroups>,
+    ) -> Result<(Self, Pipes), String> {
         // Before the start, so that no end is missed.
-        let exits = signal(SignalKind::child())?;
-        let child = Command::new(find(program)?)
-            .args(arguments)
-            .env_clear()
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let pid = Pid::from_raw(child.id().cast_signed());
-        Ok(Self { child, pid, exits })
+        let exits =
+            signal(SignalKind::child()).map_err(|error| format!("cannot wait for its end: {error}"))?;
+        let cgroup = cgroups.and_then(|cgroups| match cgroups.make() {
+            Ok(cgroup) => Some(cgroup),
+            Err(error) => {
+                tracing::warn!(%error, "no cgroup for a command; what leaves its session is not ended with it");
+                None
+            }
+        });
+        let (mut child, cgroup) = match spawn(invocation, stdin, cgroup.as_ref()) {
+            Ok(child) => (child, cgroup),
+            Err(Failed { step: Some(Step::Cgroup), error }) => {
+                tracing::warn!(%error, "a command cannot enter its cgroup; what leaves its session is not ended with it");
+                (spawn(invocation, stdin, None).map_err(|failed| failed.words())?, None)
+            }
+            Err(failed) => return Err(failed.words()),
+        };
+        let pipes = Pipes {
+            stdin: child.stdin.take().map(OwnedFd::from),
+            stdout: child.stdout.take().map(OwnedFd::from),
+            stderr: child.stderr.take().map(OwnedFd::from),
+        };
+        let leader = Pid::from_raw(child.id().cast_signed());
+        Ok((Self { child, leader, cgroup, exits }, pipes))
+    }
+
+    /// The leader's number.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for the leader's end, and leaves it to be reaped. Safe to be dropped while it waits.
-    async fn exited(&mut self) {
+    pub(super) async fn exited(&mut self) {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        while matches!(waitid(Id::Pid(self.pid), look), Ok(WaitStatus::StillAlive)) {
+        while matches!(waitid(Id::Pid(self.leader), look), Ok(WaitStatus::StillAlive)) {
             if self.exits.recv().await.is_none() {
-                sleep(QUIET).await;
+                sleep(BLIND_LOOK).await;
             }
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Asks all to end, as far as they are still in the leader's process group.
+    pub(super) fn terminate(&self) {
         // ESRCH: nobody is left, which is what was wanted.
-        let _ = killpg(self.pid, signal);
+        let _ = killpg(self.leader, Signal::SIGTERM);
     }
 
-    /// The leader's status; an error when it has not ended.
-    fn reap(&mut self) -> io::Result<ExitStatus> {
-        self.child.try_wait()?.ok_or_else(|| io::Error::other("its process does not end, even by SIGKILL"))
-    }
-}
-
-/// The program's file: as it is when it has a path, else the first in [`PATH`].
-fn find(program: &str) -> io::Result<PathBuf> {
-    if program.contains('/') {
-        return Ok(PathBuf::from(program));
-    }
-    let found = PATH.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.is_file());
-    found.ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, format!("there is no such program in {}", PATH.join(":")))
-    })
-}
-
-/// Carries one pipe to the hub, as fast as credit allows.
-struct Pump<'a> {
-    job: JobId,
-    stream: OutputStream,
-    pipe: Option<OwnedFd>,
-    out: &'a mpsc::Sender<NodeToHub>,
-    credit: &'a Semaphore,
-    flow: &'a Flow,
-}
-
-impl Pump<'_> {
-    /// Until the pipe's end, or until nobody takes its output.
-    async fn run(mut self) {
-        let Some(pipe) = self.pipe.take() else { return };
-        if let Err(error) = self.carry(pipe).await {
-            tracing::warn!(job = self.job.0, stream = self.stream.as_str(), %error, "cannot read a command's output");
+    /// Whether nobody is left; the leader itself may wait to be reaped.
+    pub(super) fn are_gone(&self) -> bool {
+        match &self.cgroup {
+            Some(cgroup) => cgroup.is_empty(),
+            None => self.members().next().is_none(),
         }
     }
 
-    async fn carry(&self, pipe: OwnedFd) -> io::Result<()> {
-        let pipe = pipe::Receiver::from_owned_fd(pipe)?;
-        let mut left = MAX_PIPE;
-        while left > 0 {
-            if self.flow.ending.is_cancelled() {
-                // A pipe without writers is readable at once: its end can be read.
-                let Ok(ready) = timeout(LAST_LOOK, pipe.readable()).await else { return Ok(()) };
-                ready?;
-            } else {
-                tokio::select! {
-                    biased;
-                    ready = pipe.readable() => ready?,
-                    () = self.flow.ending.cancelled() => continue,
-                }
-            }
-            // One chunk is read ahead of its credit: else a stream without credit could not be seen to end.
-            let mut data = BytesMut::zeroed(MAX_CHUNK);
-            let read = match pipe.try_read(&mut data) {
-                Ok(0) => return Ok(()),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-                other => other?,
-            };
-            if self.flow.ending.is_cancelled() {
-                left = left.saturating_sub(read);
-            }
-            // A copy, so that a small chunk does not keep 64 KiB alive in the queue.
-            let data = Bytes::copy_from_slice(&data[..read]);
-            if !self.flow.deliver(self.send(data)).await {
-                return Ok(());
-            }
-        }
-        Ok(())
+    /// Waits until nobody is left, for at most `patience`; says whether that is so. Safe to be dropped.
+    pub(super) async fn gone(&self, patience: Duration) -> bool {
+        self.until_gone(patience, || {}).await
     }
 
-    /// False when nobody takes it any more.
-    async fn send(&self, mut data: Bytes) -> bool {
-        while !data.is_empty() {
-            let Ok(least) = self.credit.acquire_many(MIN_CHUNK_COST).await else { return false };
-            least.forget();
-            let more = self.credit.available_permits().min(data.len().saturating_sub(LEAST));
-            let more = match self.credit.try_acquire_many(u32::try_from(more).unwrap_or(0)) {
-                Ok(permit) => {
-                    permit.forget();
-                    more
-                }
-                Err(_) => 0,
-            };
-            let data = data.split_to(data.len().min(LEAST + more));
-            let message = NodeToHub::Output { job: self.job, stream: self.stream, at: 0, data };
-            if self.out.send(message).await.is_err() {
+    /// Kills all, until nobody is left, for at most `patience`; says whether that is so.
+    pub(super) async fn kill(&self, patience: Duration) -> bool {
+        self.until_gone(patience, || match &self.cgroup {
+            Some(cgroup) => cgroup.kill(),
+            None => {
+                let _ = killpg(self.leader, Signal::SIGKILL);
+                self.members().for_each(|member| member.kill());
+            }
+        })
+        .await
+    }
+
+    async fn until_gone(&self, patience: Duration, act: impl Fn()) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut pause = FIRST_LOOK;
+        loop {
+            act();
+            if self.are_gone() {
+                return true;
+            }
+            if Instant::now() >= deadline {
                 return false;
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(SLOWEST_LOOK);
         }
-        true
     }
+
+    /// Reaps the leader, which must have ended; after this none of them may be signalled.
+    ///
+    /// # Errors
+    /// It has not ended, even by SIGKILL.
+    pub(super) fn reap(self) -> Result<Ended, Self> {
+        match secmon_sys::reap(&self.child) {
+            Ok(Some(mut ended)) => {
+                if let Some((user, system)) = self.cgroup.as_ref().and_then(Cgroup::cpu) {
+                    // What its children took that it did not wait for, too.
+                    ended.user = ended.user.max(user);
+                    ended.system = ended.system.max(system);
+                }
+                Ok(ended)
+            }
+            _ => Err(self),
+        }
+    }
+
+    /// Who lives and is in the leader's session or group.
+    fn members(&self) -> impl Iterator<Item = Member> {
+        let leader = self.leader.as_raw();
+        let is_member = move |stat: Stat| !stat.is_zombie && (stat.group == leader || stat.session == leader);
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter_map(move |pid| {
+            Stat::of(pid).filter(|stat| is_member(*stat))?;
+            // Opened and looked at again: from then on it is this process that is meant, whatever its number.
+            let file = rustix::process::Pid::from_raw(pid.cast_signed())
+                .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            Stat::of(pid).filter(|stat| is_member(*stat)).map(|_| Member(file))
+        })
+    }
+}
+
+/// One of the leader's session or group; without a file on a kernel that has none (before 5.3).
+struct Member(Option<OwnedFd>);
+
+impl Member {
+    fn kill(&self) {
+        if let Some(file) = &self.0 {
+            let _ = pidfd_send_signal(file, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+struct Failed {
+    step: Option<Step>,
+    error: io::Error,
+}
+
+impl Failed {
+    fn words(&self) -> String {
+        match self.step {
+            Some(step) => format!("{}: {}", step.words(), self.error),
+            None => self.error.to_string(),
+        }
+    }
+}
+
+fn spawn(invocation: &Invocation, stdin: Stdin, cgroup: Option<&Cgroup>) -> Result<Child, Failed> {
+    let failed = |error| Failed { step: None, error };
+    let mut command = Command::new(&invocation.program);
+    let (name, arguments) =
+        invocation.argv.split_first().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+    command
+        .arg0(name)
+        .args(arguments)
+        .env_clear()
+        .envs(&invocation.env)
+        .stdin(match stdin {
+            Stdin::None => Stdio::null(),
+            Stdin::Client => Stdio::piped(),
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let cgroup =
+        cgroup.map(Cgroup::door).transpose().map_err(|error| Failed { step: Some(Step::Cgroup), error })?;
+    let user = invocation.user.as_ref().map(|user| Ids {
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.groups.clone(),
+    });
+    let cwd = secmon_sys::c_path(&invocation.cwd).map_err(failed)?;
+    let preparation = Preparation { cgroup, user, nice: invocation.nice, umask: invocation.umask, cwd };
+    let steps = secmon_sys::prepare(&mut command, preparation).map_err(failed)?;
+    command.spawn().map_err(|error| Failed { step: steps.failed(command), error })
 }

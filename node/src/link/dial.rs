@@ -63,7 +63,7 @@ pub enum LinkError {
     Silent(Duration),
     /// The hub sent something about a run that breaks the protocol.
     #[error("the hub breaks the protocol: {0}")]
-    Runs(#[from] crate::commands::RunsError),
+    Runs(#[from] crate::jobs::Violation),
     /// The state folder's papers are of no use.
     #[error(transparent)]
     Papers(#[from] tls::TlsError),

@@ -64,11 +64,9 @@ async fn a_hub_that_knows_less_than_it_acknowledged_gets_what_there_is() {
 async fn a_hub_that_says_welcome_byte_by_byte_is_given_up() {
     let scene = Scene::new();
     let (node, mut hub) = duplex(1 << 20);
-    let core = scene.core.clone();
+    let (core, jobs) = (scene.core.clone(), scene.jobs.clone());
     let end = tokio::spawn(async move {
-        let section = CommandsSection { allowlist: Some("/nonexistent/allowlist".into()) };
-        let mut commands = Commands::new(&section);
-        let Err(end) = session(node, NODE, "test", &core, &mut commands, &mut None).await;
+        let Err(end) = session(node, NODE, "test", &core, &jobs, &mut None).await;
         end
     });
     // A frame of 63 bytes, one of them each second.

@@ -1,5 +1,5 @@
 //! The connection to the hub: [`keep`] dials for ever, [`session`] is one connection from its Hello to its
-//! end. The link owns no state that outlives a connection; the core and the commands do.
+//! end. The link owns no state that outlives a connection; the core and the jobs do.
 
 pub(crate) mod dial;
 mod session;
@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use secmon_protocol::{ids::NodeId, text::printable};
 use tokio::time::{Instant, sleep};
 
-use crate::{actor::Core, commands::Commands, identity::Identity, tls};
+use crate::{actor::Core, identity::Identity, jobs::Jobs, tls};
 use dial::LinkError;
 
 /// The longest wait before the second attempt; it doubles with every further one, up to [`SLOWEST`].
@@ -46,14 +46,14 @@ impl Papers {
 
 /// Connects, and connects again, until the core ends. Between attempts it waits for a random part of a
 /// time that doubles ("full jitter"), so that nodes that lost a hub together do not come back together.
-pub(crate) async fn keep(papers: &Papers, core: &Core, commands: &mut Commands) {
+pub(crate) async fn keep(papers: &Papers, core: &Core, jobs: &Jobs) {
     let mut limit = FIRST;
     // What was last said of each address: a hub that stays away is one line, not one per attempt.
     let mut said = vec![String::new(); papers.addresses.len()];
     loop {
         for (address, said) in papers.addresses.iter().zip(&mut said) {
             let mut standing = None;
-            let Err(error) = attempt(papers, address, core, commands, &mut standing).await;
+            let Err(error) = attempt(papers, address, core, jobs, &mut standing).await;
             if matches!(error, LinkError::Ended(_)) {
                 return;
             }
@@ -85,12 +85,12 @@ async fn attempt(
     papers: &Papers,
     address: &str,
     core: &Core,
-    commands: &mut Commands,
+    jobs: &Jobs,
     standing: &mut Option<Instant>,
 ) -> Result<Infallible, LinkError> {
     let stream = tokio::select! {
         () = core.ended() => return Err(LinkError::Ended(crate::actor::Ended)),
         stream = dial::dial(address, Arc::clone(&papers.tls)) => stream?,
     };
-    Box::pin(session::session(stream, papers.node, address, core, commands, standing)).await
+    Box::pin(session::session(stream, papers.node, address, core, jobs, standing)).await
 }

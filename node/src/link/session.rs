@@ -23,9 +23,10 @@ use super::dial::{LinkError, Reader, Writer};
 use crate::{
     AGENT,
     actor::{Core, Ended, Head},
-    commands::{Commands, Runs},
     core::Batch,
-    facts, now,
+    facts,
+    jobs::{Jobs, Linked},
+    now,
 };
 
 /// How long the hub may take to answer a Hello.
@@ -37,10 +38,8 @@ const HEARTBEATS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100
 /// Bytes of records that wait for the hub's acknowledgement; the link fills and the hub's store keeps up,
 /// and yet a record that comes late is not behind more than this.
 const WINDOW: usize = 4 << 20;
-/// Pongs and changed allowlists that wait to be written. When it is full the reader waits as well.
+/// Pongs that wait to be written. When it is full the reader waits as well.
 const CONTROL: usize = 16;
-/// Messages of runs that wait to be written, of which each is a chunk at most: 1 MiB.
-const OUTPUT: usize = 16;
 /// So many messages of runs go out before a record gets its turn, so that a long output delays events but
 /// never stops them.
 const OUTPUT_IN_A_ROW: u32 = 8;
@@ -55,14 +54,13 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite>(
     node: NodeId,
     address: &str,
     core: &Core,
-    commands: &mut Commands,
+    jobs: &Jobs,
     standing: &mut Option<Instant>,
 ) -> Result<Infallible, LinkError> {
     let (read, write) = tokio::io::split(stream);
     let (mut reader, mut writer) = (Reader::new(read), Writer::new(write));
 
     let opening = core.opening().await?;
-    let _ = commands.refresh();
     let hello = Hello {
         agent: AGENT.to_owned(),
         facts: facts::gather(),
@@ -88,29 +86,19 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite>(
     if let Resume::After(seq) = welcome.resume {
         core.ack(epoch, seq);
     }
-    let _linked = Linked::new(core);
+    let _listening = Listening::new(core);
 
     let (control, controls) = mpsc::channel(CONTROL);
-    let (output, outputs) = mpsc::channel(OUTPUT);
+    let Linked { hub, messages, mut violation } = jobs.link().await.ok_or(Ended)?;
     let (acked, acks) = watch::channel(sent);
     let sent = Sent(AtomicU64::new(sent.0));
     let patience = heartbeat * MISSED;
-    // Room is there: nothing else has been said yet.
-    let _ = control.try_send(NodeToHub::Commands(commands.infos()));
-    let hear = Hearing {
-        runs: commands.runs(output.clone()),
-        reader,
-        core,
-        epoch,
-        commands,
-        control,
-        acked,
-        sent: &sent,
-        patience,
-    };
-    let speak = Speaking { writer: &mut writer, core, epoch, controls, outputs, acks, sent: &sent, patience };
+    let hear = Hearing { reader, core, epoch, runs: hub, control, acked, sent: &sent, patience };
+    let speak =
+        Speaking { writer: &mut writer, core, epoch, controls, messages, acks, sent: &sent, patience };
     let end = tokio::select! {
         () = core.ended() => LinkError::Ended(Ended),
+        Ok(violation) = &mut violation => LinkError::Runs(violation),
         Err(end) = hear.run() => end,
         Err(end) = speak.run() => end,
     };
@@ -160,8 +148,7 @@ struct Hearing<'a, R> {
     reader: Reader<R, HubToNode>,
     core: &'a Core,
     epoch: Epoch,
-    commands: &'a mut Commands,
-    runs: Runs,
+    runs: mpsc::Sender<HubToNode>,
     control: mpsc::Sender<NodeToHub>,
     acked: watch::Sender<Seq>,
     sent: &'a Sent,
@@ -172,9 +159,10 @@ impl<R: AsyncRead + Unpin> Hearing<'_, R> {
     async fn run(mut self) -> Result<Infallible, LinkError> {
         loop {
             match self.reader.next(self.patience).await? {
-                HubToNode::Ping { nonce } => {
-                    self.say(NodeToHub::Pong { nonce }).await;
-                    self.look_at_the_allowlist().await;
+                message @ HubToNode::Ping { nonce } => {
+                    // The writer takes it as long as the connection stands, and ends with it.
+                    let _ = self.control.send(NodeToHub::Pong { nonce }).await;
+                    self.pass(message).await?;
                 }
                 HubToNode::Ack { seq } if seq > self.sent.get() => {
                     return Err(LinkError::Protocol(format!(
@@ -187,13 +175,12 @@ impl<R: AsyncRead + Unpin> Hearing<'_, R> {
                     self.acked.send_replace(seq);
                 }
                 HubToNode::Resync => self.core.resync(),
-                HubToNode::Run(order) => {
-                    self.look_at_the_allowlist().await;
-                    self.runs.start(self.commands, order.job, &order.label, order.credit)?;
-                }
-                HubToNode::Credit { job, credit } => self.runs.credit(job, credit)?,
-                HubToNode::Cancel { job } => self.runs.cancel(job),
-                HubToNode::Stdin { .. } | HubToNode::Resume { .. } | HubToNode::Forget { .. } => {}
+                message @ (HubToNode::Run(_)
+                | HubToNode::Credit { .. }
+                | HubToNode::Cancel { .. }
+                | HubToNode::Stdin { .. }
+                | HubToNode::Resume { .. }
+                | HubToNode::Forget { .. }) => self.pass(message).await?,
                 HubToNode::Reject(refusal) => return Err(LinkError::Rejected(refusal)),
                 HubToNode::Welcome(_) => return Err(LinkError::Protocol("it says Welcome twice".to_owned())),
                 HubToNode::Fragment(_) => {
@@ -203,15 +190,12 @@ impl<R: AsyncRead + Unpin> Hearing<'_, R> {
         }
     }
 
-    async fn look_at_the_allowlist(&mut self) {
-        if let Some(commands) = self.commands.refresh() {
-            self.say(NodeToHub::Commands(commands)).await;
+    /// To the jobs. They take no more once they have found a violation, which ends the connection.
+    async fn pass(&self, message: HubToNode) -> Result<(), LinkError> {
+        match self.runs.send(message).await {
+            Ok(()) => Ok(()),
+            Err(_) => std::future::pending().await,
         }
-    }
-
-    /// The writer takes it as long as the connection stands, and ends with it.
-    async fn say(&self, message: NodeToHub) {
-        let _ = self.control.send(message).await;
     }
 }
 
@@ -220,7 +204,7 @@ struct Speaking<'a, W> {
     core: &'a Core,
     epoch: Epoch,
     controls: mpsc::Receiver<NodeToHub>,
-    outputs: mpsc::Receiver<NodeToHub>,
+    messages: mpsc::Receiver<NodeToHub>,
     acks: watch::Receiver<Seq>,
     sent: &'a Sent,
     patience: Duration,
@@ -244,7 +228,7 @@ impl<W: AsyncWrite + Unpin> Speaking<'_, W> {
                 Some(message) = self.controls.recv() => self.send(&message).await?,
                 // Before output: it makes room for records, and costs nothing.
                 Ok(()) = self.acks.changed() => in_flight.acked(*self.acks.borrow_and_update()),
-                Some(message) = self.outputs.recv(), if !(waiting && outputs_in_a_row >= OUTPUT_IN_A_ROW) => {
+                Some(message) = self.messages.recv(), if !(waiting && outputs_in_a_row >= OUTPUT_IN_A_ROW) => {
                     outputs_in_a_row += 1;
                     self.send(&message).await?;
                 }
@@ -294,16 +278,16 @@ async fn newer(head: &mut watch::Receiver<Head>, epoch: Epoch, sent: Seq) -> Opt
 }
 
 /// As long as it lives, a hub listens.
-struct Linked<'a>(&'a Core);
+struct Listening<'a>(&'a Core);
 
-impl<'a> Linked<'a> {
+impl<'a> Listening<'a> {
     fn new(core: &'a Core) -> Self {
         core.linked(true);
         Self(core)
     }
 }
 
-impl Drop for Linked<'_> {
+impl Drop for Listening<'_> {
     fn drop(&mut self) {
         self.0.linked(false);
     }

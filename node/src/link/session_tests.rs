@@ -4,7 +4,10 @@ use secmon_protocol::{
     auth::{AuthAction, AuthEvent},
     codec,
     ids::{Epoch, NodeName},
-    message::{ErrorCode, Refusal},
+    message::{
+        ErrorCode, Refusal,
+        runner::{NodeToRunner, RunnerToNode},
+    },
     record::NodeRecord,
     time::UnixNanos,
 };
@@ -14,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     actor,
-    commands::CommandsSection,
+    commands::Executor,
     core::{Limits, Start},
+    jobs,
     outbox::Keeper,
     watch::{Observation, Observations},
 };
@@ -27,7 +31,25 @@ const HEARTBEAT: u32 = 1000;
 struct Scene {
     core: Core,
     observations: Observations,
+    jobs: Jobs,
+    _executor: Ends,
     _stop: tokio_util::sync::DropGuard,
+}
+
+/// What an executor would have: it takes orders, and nothing comes of them.
+struct Ends {
+    _orders: mpsc::Receiver<NodeToRunner>,
+    _news: mpsc::Sender<RunnerToNode>,
+    _state: tempfile::TempDir,
+}
+
+fn no_commands() -> (Jobs, Ends) {
+    let (orders, _orders) = mpsc::channel(64);
+    let (_news, news) = mpsc::channel(16);
+    let state = tempfile::tempdir().unwrap();
+    let (jobs, task) = jobs::jobs(Executor { orders, news }, state.path(), CancellationToken::new());
+    tokio::spawn(task);
+    (jobs, Ends { _orders, _news, _state: state })
 }
 
 impl Scene {
@@ -41,7 +63,12 @@ impl Scene {
             Keeper::in_memory(Start { fresh, boot, capacity, limits: Limits::default(), now: clock.now() });
         let (core, task) = actor::core(keeper, actor::Observed { state, auth }, clock, stop.clone());
         tokio::spawn(task);
-        Self { core, observations, _stop: stop.drop_guard() }
+        Self::of(core, observations, stop)
+    }
+
+    fn of(core: Core, observations: Observations, stop: CancellationToken) -> Self {
+        let (jobs, _executor) = no_commands();
+        Self { core, observations, jobs, _executor, _stop: stop.drop_guard() }
     }
 
     async fn happen(&self, message: &str) {
@@ -52,12 +79,9 @@ impl Scene {
     /// Connects; gives the hub's side and the end to come.
     fn connect(&self) -> (FakeHub, tokio::task::JoinHandle<LinkError>) {
         let (node, hub) = duplex(1 << 20);
-        let core = self.core.clone();
+        let (core, jobs) = (self.core.clone(), self.jobs.clone());
         let task = tokio::spawn(async move {
-            // A path that is not there: no command.
-            let section = CommandsSection { allowlist: Some("/nonexistent/allowlist".into()) };
-            let mut commands = Commands::new(&section);
-            let Err(end) = session(node, NODE, "test", &core, &mut commands, &mut None).await;
+            let Err(end) = session(node, NODE, "test", &core, &jobs, &mut None).await;
             end
         });
         let (read, write) = tokio::io::split(hub);
@@ -105,7 +129,7 @@ impl FakeHub {
                         .map(|r| r.seq.0)
                         .collect();
                 }
-                NodeToHub::Pong { .. } => {}
+                NodeToHub::Pong { .. } | NodeToHub::Commands(_) | NodeToHub::Jobs(_) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -113,7 +137,13 @@ impl FakeHub {
 
     async fn ping(&mut self) {
         self.say(HubToNode::Ping { nonce: 9 }).await;
-        assert_eq!(self.reader.next(ANSWER).await.unwrap(), NodeToHub::Pong { nonce: 9 });
+        loop {
+            match self.reader.next(ANSWER).await.unwrap() {
+                NodeToHub::Pong { nonce } => return assert_eq!(nonce, 9),
+                NodeToHub::Commands(_) | NodeToHub::Jobs(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }
 
@@ -164,6 +194,7 @@ async fn a_hub_that_does_not_acknowledge_gets_no_more_than_the_window() {
             NodeToHub::Records(list) => {
                 last = codec::decode_list::<NodeRecord>(&list).unwrap().last().unwrap().seq.0;
             }
+            NodeToHub::Commands(_) | NodeToHub::Jobs(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -259,7 +290,7 @@ async fn a_core_that_hangs_on_its_disk_stops_neither_heartbeats_nor_acknowledgem
     let thread = std::thread::spawn(|| {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(task);
     });
-    let scene = Scene { core, observations, _stop: stop.drop_guard() };
+    let scene = Scene::of(core, observations, stop);
     let (mut hub, _end) = scene.connect();
     hub.greet(Resume::Oldest).await;
     scene.happen("a").await;
@@ -288,7 +319,7 @@ async fn a_node_that_stops_waits_for_the_hub_to_have_everything_and_for_no_hub_t
     let (mut hub, _end) = scene.connect();
     hub.greet(Resume::Oldest).await;
     scene.happen("a").await;
-    let Scene { core, observations, _stop } = scene;
+    let Scene { core, observations, jobs: _jobs, _executor, _stop } = scene;
     drop(observations);
     assert_eq!(hub.seqs().await, [1]);
     let drained = tokio::spawn({
@@ -304,7 +335,7 @@ async fn a_node_that_stops_waits_for_the_hub_to_have_everything_and_for_no_hub_t
     let scene = Scene::new();
     scene.happen("a").await;
     scene.core.head().wait_for(|head| head.newest == Seq(1)).await.unwrap();
-    let Scene { core, observations, _stop } = scene;
+    let Scene { core, observations, jobs: _jobs, _executor, _stop } = scene;
     drop(observations);
     assert!(!core.drained().await, "nobody is there to take it");
 }
@@ -312,8 +343,7 @@ async fn a_node_that_stops_waits_for_the_hub_to_have_everything_and_for_no_hub_t
 #[tokio::test]
 async fn a_new_epoch_ends_the_connection_that_was_opened_for_the_old_one() {
     let (core, mut fake) = actor::fake();
-    let scene =
-        Scene { core, observations: mpsc::channel(1).0, _stop: CancellationToken::new().drop_guard() };
+    let scene = Scene::of(core, mpsc::channel(1).0, CancellationToken::new());
     let (mut hub, end) = scene.connect();
     fake.open(Epoch(1)).await;
     hub.greet(Resume::Oldest).await;

@@ -25,7 +25,7 @@ fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
 ///
 /// # Errors
 /// The folder cannot be written.
-pub(super) fn set_aside(db: &Path) -> io::Result<PathBuf> {
+pub(crate) fn set_aside(db: &Path) -> io::Result<PathBuf> {
     let aside = |n: u32| named(db, &format!(".damaged-{n}"));
     let mut n = (1..=KEPT).find(|n| !aside(*n).exists()).unwrap_or(KEPT + 1);
     if n > KEPT {

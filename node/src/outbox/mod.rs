@@ -14,6 +14,7 @@ mod tests;
 
 use secmon_protocol::ids::Seq;
 
+pub(crate) use aside::set_aside;
 pub use disk::{Disk, FILE};
 pub use keeper::Keeper;
 pub use memory::Memory;

@@ -6,7 +6,7 @@
 
 pub mod auth;
 mod log_file;
-mod path_watch;
+pub(crate) mod path_watch;
 pub mod sessions;
 pub mod wireguard;
 

@@ -33,6 +33,8 @@ const MAX_CLIENTS: usize = 1024;
 const MAX_GUESTS: usize = MAX_CLIENTS - 64;
 /// Most of one such user, so that nobody keeps the others out.
 const MAX_OF_USER: usize = 128;
+/// Most that are turned away for that and may take a moment to read why: a part of the room that is kept for root.
+const MAX_LEAVING: usize = 16;
 /// The pause after the system refused a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -119,6 +121,7 @@ pub(crate) fn group(group: &Account) -> Result<u32, HubError> {
 pub(crate) async fn run(socket: Socket, shared: Arc<Shared>) {
     let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
     let guests = Guests::default();
+    let leaving = Arc::new(Semaphore::new(MAX_LEAVING));
     loop {
         let Ok(permit) = clients.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -127,7 +130,7 @@ pub(crate) async fn run(socket: Socket, shared: Arc<Shared>) {
         };
         match accepted {
             Ok((stream, _)) => {
-                let task = shared.clone();
+                let (task, leaving) = (shared.clone(), leaving.clone());
                 let cred = stream.peer_cred();
                 // SO_PEERCRED; a process of another namespace has no pid here.
                 let who = cred.as_ref().map_or_else(
@@ -139,7 +142,7 @@ pub(crate) async fn run(socket: Socket, shared: Arc<Shared>) {
                 shared.clients.spawn(async move {
                     let ending = match place {
                         Ok(_place) => Box::pin(serve(stream, &task)).await,
-                        Err(refusal) => turn_away(stream, refusal).await,
+                        Err(refusal) => turn_away(stream, refusal, &leaving).await,
                     };
                     task.report.ended(Peer::Client, &who, &ending);
                     drop(permit);
@@ -208,12 +211,13 @@ impl Drop for Place {
     }
 }
 
-/// Says why, to one that has not said a word yet.
-async fn turn_away(mut stream: UnixStream, refusal: Refusal) -> Ending {
+/// Says why, to one that has not said a word yet, and waits a moment until that is read, where not many are waited for.
+async fn turn_away(mut stream: UnixStream, refusal: Refusal, leaving: &Semaphore) -> Ending {
     let reason = refusal.message.clone();
-    // Fits the empty buffer of a new socket, where it is found after the end as well: there is nothing to wait for, and a
-    // flood holds no places.
     let _ = wire::send(&mut stream, &HubToClient::Reject(refusal)).await;
+    if let Ok(_place) = leaving.try_acquire() {
+        wire::goodbye(&mut stream).await;
+    }
     Ending::Bad(reason)
 }
 

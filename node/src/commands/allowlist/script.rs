@@ -1,0 +1,246 @@
+//! Programs that take a program as an argument: a placeholder within that text would let a value write code, so an entry
+//! that has one is refused.
+//!
+//! It keeps authors from the one mistake that undoes all of the rest. It cannot know every program that reads code from
+//! its arguments; [`runs_others`] are some that deserve a word.
+
+use super::template::Element;
+
+/// How an interpreter is given its program.
+struct Language {
+    /// Names, without version.
+    names: &'static [&'static str],
+    /// Letters of options whose value is the program; they end a cluster, as in `-lane`.
+    letters: &'static str,
+    /// Long ones.
+    long: &'static [&'static str],
+    /// Where the program is the first operand that is no option's value, unless an option brought one: options
+    /// that take a value.
+    operand: Option<&'static [&'static str]>,
+}
+
+const LANGUAGES: &[Language] = &[
+    Language {
+        names: &[
+            "sh", "bash", "rbash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "busybox",
+            "su", "runuser", "script", "flock",
+        ],
+        letters: "c",
+        long: &["--command", "--session-command"],
+        operand: None,
+    },
+    Language { names: &["python", "pypy"], letters: "c", long: &[], operand: None },
+    Language { names: &["perl"], letters: "eE", long: &[], operand: None },
+    Language { names: &["ruby", "lua", "luajit"], letters: "e", long: &[], operand: None },
+    Language { names: &["Rscript"], letters: "e", long: &[], operand: None },
+    Language {
+        names: &["node", "nodejs", "bun"],
+        letters: "ep",
+        long: &["--eval", "--print"],
+        operand: None,
+    },
+    Language { names: &["php"], letters: "rBRE", long: &["--run", "--process-code"], operand: None },
+    Language { names: &["psql"], letters: "c", long: &["--command"], operand: None },
+    Language { names: &["mysql", "mariadb"], letters: "e", long: &["--execute"], operand: None },
+    Language {
+        names: &["awk", "gawk", "mawk", "nawk"],
+        letters: "e",
+        long: &["--source"],
+        operand: Some(&[
+            "-F",
+            "-v",
+            "-f",
+            "-e",
+            "-i",
+            "-l",
+            "--source",
+            "--file",
+            "--assign",
+            "--field-separator",
+        ]),
+    },
+    Language {
+        names: &["sed"],
+        letters: "e",
+        long: &["--expression"],
+        operand: Some(&["-e", "-f", "-l", "--expression", "--file", "--line-length"]),
+    },
+];
+
+/// Programs that run what their arguments say, or send it to a shell.
+const RUN_OTHERS: &[&str] = &[
+    "env",
+    "sudo",
+    "doas",
+    "ssh",
+    "xargs",
+    "parallel",
+    "watch",
+    "find",
+    "nice",
+    "nohup",
+    "timeout",
+    "setsid",
+    "chroot",
+    "nsenter",
+    "unshare",
+    "ip",
+    "docker",
+    "podman",
+    "kubectl",
+    "systemd-run",
+    "strace",
+    "stdbuf",
+    "time",
+    "ionice",
+    "setpriv",
+    "tcpdump",
+    "tar",
+    "rsync",
+    "git",
+    "vim",
+    "gdb",
+    "make",
+    "eval",
+];
+
+/// The interpreter and the argument that would stand in its program, if one would.
+pub(super) fn written_by(argv: &[Element]) -> Option<(&str, &str)> {
+    // Behind sudo, env or docker an interpreter is no less one: each element may name it.
+    argv.iter().enumerate().find_map(|(at, element)| {
+        let Element::Fixed(program) = element else { return None };
+        let name = base(program);
+        let language = LANGUAGES.iter().find(|language| language.names.contains(&name))?;
+        Some((program.as_str(), language.script_in(&argv[at + 1..])?))
+    })
+}
+
+/// Whether a program runs what its arguments say; its name, if so.
+pub(super) fn runs_others(program: &str) -> Option<&'static str> {
+    RUN_OTHERS.iter().find(|name| **name == base(program)).copied()
+}
+
+/// Whether a program reads a program from a file that its first operand names.
+pub(super) fn is_interpreter(program: &str) -> bool {
+    LANGUAGES.iter().any(|language| language.names.contains(&base(program)))
+}
+
+/// `/usr/bin/python3.13` is `python`.
+fn base(program: &str) -> &str {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')
+}
+
+impl Language {
+    /// The argument that stands in the program, among what follows the interpreter's name.
+    fn script_in<'a>(&self, argv: &'a [Element]) -> Option<&'a str> {
+        let mut given = false;
+        let mut elements = argv.iter();
+        while let Some(element) = elements.next() {
+            let text = element.fixed();
+            if self.brings_script(text) {
+                given = true;
+                // `-e{code}`, or the next that is no option: `sh -c -e CODE`.
+                let script = match element {
+                    Element::Filled { .. } => Some(element),
+                    Element::Fixed(_) if text.contains('=') => None,
+                    Element::Fixed(_) => elements.find(|next| {
+                        matches!(next, Element::Filled { .. }) || !next.fixed().starts_with(['-', '+'])
+                    }),
+                };
+                if let Some(Element::Filled { arg, .. }) = script {
+                    return Some(arg);
+                }
+            } else if let Some(with_value) = self.operand {
+                let option = text.starts_with('-') && text != "--";
+                if with_value.contains(&text) {
+                    given |= matches!(text, "-f" | "--file");
+                    elements.next();
+                } else if !option && text != "--" && !given {
+                    given = true;
+                    if let Element::Filled { arg, .. } = element {
+                        return Some(arg);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether an element is an option whose value is the program.
+    fn brings_script(&self, text: &str) -> bool {
+        if let Some(long) = text.strip_prefix("--") {
+            let name = long.split('=').next().unwrap_or(long);
+            return !name.is_empty() && self.long.iter().any(|known| known[2..] == *name);
+        }
+        let Some(cluster) = text.strip_prefix('-') else { return false };
+        // Of a shell's options none takes a value but -o, so that its letter may stand anywhere: `-ce`.
+        let anywhere = self.names.contains(&"sh") && cluster.contains('c');
+        cluster.chars().all(|c| c.is_ascii_alphabetic())
+            && (anywhere || cluster.ends_with(|last| self.letters.contains(last)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(argv: &[&str]) -> bool {
+        let argv: Vec<_> = argv.iter().map(|text| Element::parse(text).unwrap()).collect();
+        written_by(&argv).is_some()
+    }
+
+    #[test]
+    fn a_placeholder_in_code_is_found_however_the_code_is_given() {
+        for argv in [
+            &["sh", "-c", "{x}"][..],
+            &["/bin/bash", "-c", "ls {x}"],
+            &["bash", "-lc", "ls {x}"],
+            &["sh", "-ce", "ls {x}"],
+            &["sh", "-c", "-e", "ls {x}"],
+            &["sh", "-e", "-c", "ls {x}"],
+            &["sh", "-c{x}"],
+            &["sudo", "-u", "www", "sh", "-c", "ls {x}"],
+            &["env", "A=1", "sh", "-c", "ls {x}"],
+            &["busybox", "sh", "-c", "ls {x}"],
+            &["su", "www", "-c", "ls {x}"],
+            &["su", "--command={x}", "www"],
+            &["/usr/bin/python3.13", "-c", "print({x})"],
+            &["python3", "-Ic", "print({x})"],
+            &["perl", "-ne", "print {x}"],
+            &["perl", "-e{x}"],
+            &["node", "--eval", "{x}"],
+            &["node", "--eval={x}"],
+            &["php", "-r", "{x}"],
+            &["awk", "{x}"],
+            &["awk", "-F", ":", "{{ print ${x} }}", "/etc/passwd"],
+            &["gawk", "-v", "a=1", "--source", "{x}"],
+            &["sed", "-n", "{x}p", "/etc/passwd"],
+            &["sed", "-i", "-e", "s/a/{x}/", "f"],
+            &["psql", "-c", "select '{x}'"],
+        ] {
+            assert!(found(argv), "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn an_argument_of_a_script_is_no_code() {
+        for argv in [
+            &["sh", "-c", "ls \"$1\"", "sh", "{x}"][..],
+            &["sh", "/opt/x.sh", "{x}"],
+            &["python3", "-c", "import sys", "{x}"],
+            &["python3", "-m", "{x}"],
+            &["perl", "-ne", "print", "{x}"],
+            &["awk", "{{ print }}", "{x}"],
+            &["awk", "-v", "n={x}", "{{ print n }}"],
+            &["awk", "-f", "/opt/x.awk", "{x}"],
+            &["sed", "-n", "5p", "{x}"],
+            &["sed", "-f", "/opt/x.sed", "{x}"],
+            &["su", "--command=id", "{x}"],
+            &["tail", "-c", "{x}"],
+            &["systemctl", "restart", "{x}"],
+        ] {
+            assert!(!found(argv), "{argv:?}");
+        }
+    }
+}
