@@ -1,4 +1,4 @@
-//! What somebody may not do and tried is logged, but for what is refused of runs and jobs: see `runs::audit`.
+//! What somebody may not do and tried is logged.
 
 use secmon_protocol::{
     hub_event::{HubEvent, Requester},
@@ -23,16 +23,14 @@ pub struct Denial {
 
 impl Core {
     /// Somebody was denied something: a record about the node that he named, or about the hub; of one who goes on and on
-    /// a few, and later the number of the rest.
+    /// a few, with the number of the rest.
     pub fn handle_denied(&mut self, now: Now, denial: Denial, out: &mut Effects) {
-        if !self.runs.admit_refusal(now.mono, &denial.by) {
-            return;
-        }
+        let Some(unlogged) = self.denials.admit(denial.by.uid, now.mono) else { return };
         let named = denial.node.and_then(|node| node.parse::<NodeName>().ok());
         let known = named.and_then(|name| self.names.get(&name).map(|id| (*id, name)));
         let (id, name) = known.unwrap_or_else(|| (NodeId::HUB, NodeName::hub()));
         let Denial { by, request, reason, .. } = denial;
-        let event = HubEvent::Denied { by, request, reason, unlogged: 0 };
+        let event = HubEvent::Denied { by, request, reason, unlogged };
         self.publish(id, name, Origin::Hub, Envelope::hub(now.unix, &event), out);
     }
 }

@@ -51,6 +51,7 @@ pub use self::{
     },
 };
 use self::{log::Log, node::Node, runs::Runs};
+use crate::access::Denials;
 pub use crate::ca::Fingerprint;
 
 /// The time, as the caller read it.
@@ -225,6 +226,7 @@ pub struct Core {
     dirty: BTreeMap<NodeId, Dirty>,
     /// The acknowledgements that go out with the next flush.
     acks: BTreeMap<Link, Seq>,
+    denials: Denials,
 }
 
 impl Core {
@@ -255,6 +257,7 @@ impl Core {
             runs,
             dirty: BTreeMap::new(),
             acks: BTreeMap::new(),
+            denials: Denials::default(),
         }
     }
 
@@ -263,7 +266,8 @@ impl Core {
     pub fn restore(&mut self, kept: Kept) {
         let log = self.log.restored(kept.log);
         let runs = self.runs.restored(kept.jobs);
-        *self = Self::with(log, kept.nodes, (kept.tokens, runs), self.heartbeat);
+        let denials = std::mem::take(&mut self.denials);
+        *self = Self { denials, ..Self::with(log, kept.nodes, (kept.tokens, runs), self.heartbeat) };
     }
 
     /// The last place of the log.

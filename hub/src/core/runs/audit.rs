@@ -13,7 +13,7 @@ use secmon_protocol::{
 
 use super::{
     super::{Core, Effects, Now},
-    Runs, Wish,
+    Wish,
 };
 
 /// Refusals of one user that are logged at once …
@@ -88,13 +88,6 @@ impl Audit {
     }
 }
 
-impl Runs {
-    /// Whether one more refusal of somebody is logged, of whatever he asked for; else it is counted, and told of later.
-    pub(in super::super) fn admit_refusal(&mut self, now: Duration, by: &Requester) -> bool {
-        self.audit.admit(now, by)
-    }
-}
-
 impl Core {
     /// Logs that the hub refused a run: about its node where that is known, and may be seen by who asked.
     pub(super) fn log_refusal(
@@ -148,7 +141,7 @@ impl Core {
     /// Tells of those that were not logged.
     pub(super) fn tell_unlogged(&mut self, now: Now, out: &mut Effects) {
         for (by, unlogged) in self.runs.audit.due(now.mono) {
-            let request = "more that was refused".to_owned();
+            let request = "commands that were refused".to_owned();
             let reason = "there were too many to log each of them".to_owned();
             let event = HubEvent::Denied { by, request, reason, unlogged };
             self.tell_run(now, (NodeId::HUB, NodeName::hub()), &event, out);
