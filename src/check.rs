@@ -10,7 +10,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use secmon_node::commands::allowlist::{
-    self,
+    self, AllowlistError,
     explain::{Explained, explain},
 };
 use secmon_protocol::text::printable;
@@ -49,8 +49,12 @@ fn try_check(arguments: CheckArgs) -> Result<(), Failed> {
             .allowlist
             .unwrap_or_else(|| Path::new(allowlist::DEFAULT_PATH).to_owned()),
     };
-    let entries = allowlist::load(&path)
-        .map_err(|error| Failed(format!("{} is refused, and nothing may run: {error}", path.display()), 1))?;
+    let entries = allowlist::load(&path).map_err(|error| match error {
+        AllowlistError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+            Failed(format!("there is no allowlist {}, so nothing may run", path.display()), 1)
+        }
+        error => Failed(format!("{} is refused, and nothing may run: {error}", path.display()), 1),
+    })?;
     let explained = explain(&entries);
     let text = render(&explained, crate::coloured(&io::stdout()));
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {

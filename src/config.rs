@@ -255,6 +255,19 @@ mod tests {
         assert!(load("[access]\nusers = \"a\"\nrole = \"admin\"\n").is_err());
     }
 
+    #[cfg(feature = "hub")]
+    #[test]
+    fn what_is_kept_of_jobs_is_said_as_for_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secmon.toml");
+        fs::write(&path, "[jobs]\noutput = \"4MiB\"\nage = \"1w\"\n").unwrap();
+        let jobs = Config::load(Some(&path)).unwrap().jobs;
+        assert_eq!((jobs.output, jobs.keep, jobs.age.as_secs()), (4 << 20, 1_000, 7 * 24 * 60 * 60));
+        fs::write(&path, "[jobs]\nkepp = 5\n").unwrap();
+        let error = Config::load(Some(&path)).map(|config| config.jobs).unwrap_err().to_string();
+        assert!(error.ends_with("did you mean `keep`?"), "{error}");
+    }
+
     #[test]
     fn an_error_names_file_line_and_column() {
         let dir = tempfile::tempdir().unwrap();

@@ -22,6 +22,7 @@ Examples:
   secmon enroll web-1                there: the line to paste on the first server
   secmon node --join TOKEN           that line, on the server
   secmon watch --type 'session.*'    who comes and goes, everywhere
+  secmon run 'web*' uptime           a command from the allowlists of many servers
 
 `secmon COMMAND --help` has examples of each.";
 

@@ -97,6 +97,26 @@ pub(crate) fn until_signalled() -> std::io::Result<CancellationToken> {
     Ok(cancel)
 }
 
+/// Cancelled by SIGHUP as well, which a terminal sends when it goes, and by which a node reads its allowlist again: what
+/// shows something on a terminal ends with it, unless that was not wanted (nohup).
+#[cfg(all(feature = "hub", feature = "node", feature = "client"))]
+pub(crate) fn end_with_the_terminal(cancel: &CancellationToken) -> std::io::Result<()> {
+    const SIGHUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    if ignored & SIGHUP != 0 {
+        return Ok(());
+    }
+    let mut hangup = signal(SignalKind::hangup())?;
+    let cancel = cancel.clone();
+    tokio::spawn(async move {
+        hangup.recv().await;
+        cancel.cancel();
+    });
+    Ok(())
+}
+
 #[cfg(all(feature = "hub", feature = "node", feature = "client"))]
 pub(crate) use hub::hub_failed;
 #[cfg(feature = "hub")]
@@ -174,9 +194,9 @@ pub(crate) use runner::{RunnerArgs, runner};
 
 #[cfg(feature = "node")]
 mod node {
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
 
-    use secmon_node::{NodeConfig, NodeError, join::JoinError};
+    use secmon_node::{NodeConfig, NodeError, join::JoinError, privileges::Report};
     use secmon_protocol::token::JoinToken;
 
     use super::*;
@@ -190,7 +210,8 @@ mod node {
 Examples:
   secmon node --join TOKEN          the line that `secmon enroll NAME` printed on the hub
   secmon node                       every later start
-  secmon node --join - < token      the token from a file or a pipe")]
+  secmon node --join - < token      the token from a file or a pipe
+  secmon node --check               what it sees as the user who asks")]
     pub(crate) struct NodeArgs {
         #[command(flatten)]
         places: Places,
@@ -200,6 +221,13 @@ Examples:
         /// Join a hub with the token in this file
         #[arg(long, value_name = "FILE")]
         join_file: Option<PathBuf>,
+        /// The socket of the runner that starts commands in this process's place [default: `commands.runner`; not as
+        /// root: /run/secmon/runner.sock, if it is there]
+        #[arg(long, value_name = "PATH")]
+        runner: Option<PathBuf>,
+        /// Say what a node sees as this user and what it would have to be given, and end: 0 when nothing is lacking
+        #[arg(long, conflicts_with_all = ["join", "join_file"])]
+        check: bool,
     }
 
     impl NodeArgs {
@@ -243,10 +271,24 @@ Examples:
         }
     }
 
+    /// What a node is allowed to see.
+    fn check() -> Result<(), Failed> {
+        let report = Report::new();
+        writeln!(std::io::stdout(), "{report}")?;
+        match report.is_complete() {
+            true => Ok(()),
+            false => Err(Failed("as this user a node does not see everything".to_owned(), 1)),
+        }
+    }
+
     /// Runs a node until a signal.
     pub(crate) fn node(arguments: NodeArgs) -> Result<(), Failed> {
-        let config = Config::load(arguments.places.config.as_deref())?;
+        if arguments.check {
+            return check();
+        }
+        let mut config = Config::load(arguments.places.config.as_deref())?;
         let token = arguments.token()?;
+        config.commands.runner = arguments.runner.or(config.commands.runner);
         let state = config::state_dir(arguments.places.state_dir)?.join("node");
         logs(LevelFilter::INFO);
         Builder::new_current_thread().enable_all().build()?.block_on(async {

@@ -85,6 +85,7 @@ pub(crate) fn up(arguments: UpArgs, socket: Option<PathBuf>) -> Result<(), Faile
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let cancel = roles::until_signalled()?;
+        roles::end_with_the_terminal(&cancel)?;
         let hub = secmon_hub::start(hub).await.map_err(roles::hub_failed)?;
         Box::pin(together(hub, config, &state.join("node"), json, cancel)).await
     });

@@ -35,7 +35,7 @@ pub enum ClientError {
     },
     /// The kernel does not let this user connect.
     #[error(
-        "may not connect to {}: permission denied; run this as root or as the hub's user",
+        "may not connect to {}: permission denied; be root, the hub's user, or in the group of its socket",
         path.display()
     )]
     Permission {
@@ -162,13 +162,12 @@ mod tests {
         assert_eq!(error.exit_code(), 4);
     }
 
-    /// A hub serves root and its own user, whatever the socket's mode and group are.
     #[test]
-    fn who_may_not_connect_is_told_of_the_users_that_a_hub_serves_alone() {
+    fn who_may_not_connect_is_told_who_may() {
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         assert_eq!(
             ClientError::connecting("/run/x.sock".into(), &denied).to_string(),
-            "may not connect to /run/x.sock: permission denied; run this as root or as the hub's user"
+            "may not connect to /run/x.sock: permission denied; be root, the hub's user, or in the group of its socket"
         );
     }
 

@@ -29,6 +29,10 @@ use secmon_protocol::{
 use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+mod connection {
+    mod commands;
+}
+
 /// The other end of a client's socket.
 struct Peer {
     frames: Framed<UnixStream, LengthDelimitedCodec>,

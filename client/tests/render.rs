@@ -6,13 +6,13 @@ use secmon_client::render::{self, Look};
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent, AuthLogSource, Source, SourceHost},
     codec::encode_value,
-    command::{Arg, CommandInfo, RunEnd, RunFailure},
+    command::{Arg, CommandInfo, RunEnd, RunFailure, Usage},
     event::{Detail, Event, EventType},
     facet::{FacetId, FacetStatus, Unavailable},
     hub_event::{CommandRun, HubEvent, Requester},
     ids::{Cursor, JobId, LogId, NodeId, Seq},
     message::{
-        client::{FacetSummary, Gap, NodeDetail, NodeSummary, Presence},
+        client::{FacetSummary, Gap, JobState, JobSummary, NodeDetail, NodeSummary, Presence},
         node::HostFacts,
     },
     record::Lost,
@@ -602,5 +602,86 @@ fn what_stands_is_a_line_each_and_says_since_when() {
     12:00:00  web-1         unreadable            a record (session.state) that this secmon cannot read: Session 9 is newer than this secmon knows
     12:00:00  web-1         wg.peer_state         wg0 peer BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc= is online, endpoint 198.51.100.7:51820
     12:00:00  web-1         wg.peer_state         wg0 peer yMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMg= is offline
+    ");
+}
+
+fn job(n: u64, state: JobState, end: Option<RunEnd>) -> JobSummary {
+    let arg = |name: &str, value: &str| Arg { name: name.into(), value: value.into() };
+    let by = Requester { uid: 1000, user: Some("alice".into()), pid: None, agent: "secmon 0.1.0".into() };
+    let (label, args) = ("tail".into(), vec![arg("file", "auth.log"), arg("x", "a\x1bb")]);
+    let waits = matches!(state, JobState::Queued | JobState::Expired);
+    let usage = Usage {
+        wall_ns: 61_500_000_000,
+        user_ns: 120_000_000,
+        system_ns: 30_000_000,
+        max_rss: 4 << 20,
+        output: 12_345,
+    };
+    JobSummary {
+        node: NodeId([1; 16]),
+        name: "web-1".parse().unwrap(),
+        run: CommandRun { job: JobId(n), label, args, by, detached: true },
+        state,
+        made: ago(100),
+        expires: waits.then_some(ago(-3500)),
+        started: (!waits).then_some(ago(90)),
+        ended: end.as_ref().map(|_| ago(28)),
+        usage: end.as_ref().map(|_| usage),
+        end,
+        output: 12_345,
+        dropped: 345,
+    }
+}
+
+#[test]
+fn jobs_are_a_table_of_short_numbers_that_are_told_apart() {
+    let lost = RunEnd::Failed { why: RunFailure::Lost, message: "its node was restarted\x1b".into() };
+    let jobs = [
+        job(0x3f9a_21c4_0000_0001, JobState::Queued, None),
+        job(0x3f9a_21c5_0000_0001, JobState::Running, None),
+        job(0x5f9a_21c4_0000_0001, JobState::Finished, Some(RunEnd::Exited(3))),
+        job(0x6f9a_21c4_0000_0001, JobState::Lost, Some(lost)),
+    ];
+    insta::assert_snapshot!(render::jobs(&jobs, NOW, &Look::plain()), @r"
+    JOB       NODE   STATE     MADE      TIME    USER   COMMAND                      RESULT
+    3f9a21c4  web-1  queued    11:58:20  -       alice  tail file=auth.log x=a\x1bb  waits 58m 20s more
+    3f9a21c5  web-1  running   11:58:20  1m 30s  alice  tail file=auth.log x=a\x1bb  -
+    5f9a21c4  web-1  finished  11:58:20  1m 2s   alice  tail file=auth.log x=a\x1bb  exited with 3
+    6f9a21c4  web-1  lost      11:58:20  1m 2s   alice  tail file=auth.log x=a\x1bb  failed: its node was restarted\x1b
+    ");
+    assert_eq!(render::jobs(&[], NOW, &Look::plain()), "");
+    let near =
+        [job(0x3f9a_21c4_0123_0001, JobState::Sent, None), job(0x3f9a_21c4_0124_0001, JobState::Sent, None)];
+    assert_eq!(render::shortest_ids(&near), ["3f9a21c40123", "3f9a21c40124"]);
+}
+
+#[test]
+fn one_job_is_shown_with_all_that_is_known_of_it() {
+    let waiting = job(0x3f9a_21c4_0000_0001, JobState::Queued, None);
+    insta::assert_snapshot!(render::job(&waiting, NOW, &Look::plain()), @r"
+    Job         3f9a21c400000001
+    Command     tail file=auth.log x=a\x1bb
+    Node        web-1 (01010101-0101-0101-0101-010101010101)
+    User        alice
+    State       queued
+    Made        11:58:20
+    Waits until 12:58:20
+    Output      12.0 KiB, of which 345 B are not kept
+    ");
+    let over = job(0x5f9a_21c4_0000_0001, JobState::Finished, Some(RunEnd::Exited(3)));
+    insta::assert_snapshot!(render::job(&over, NOW, &Look::plain()), @r"
+    Job         5f9a21c400000001
+    Command     tail file=auth.log x=a\x1bb
+    Node        web-1 (01010101-0101-0101-0101-010101010101)
+    User        alice
+    State       finished
+    Made        11:58:20
+    Started     11:58:30
+    Ended       11:59:32
+    Result      exited with 3
+    Output      12.0 KiB, of which 345 B are not kept
+    Time        1m 1s
+    CPU         0.12s user, 0.03s system
+    Memory      at most 4.0 MiB
     ");
 }

@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod join;
 mod link;
 pub mod outbox;
+pub mod privileges;
 mod size;
 mod tls;
 mod trust;
@@ -188,6 +189,7 @@ pub async fn run(config: NodeConfig, cancel: CancellationToken) -> Result<(), No
     let addresses = hub.map_or_else(|| identity.addresses.clone(), |hub| vec![hub]);
     let papers = link::Papers::of(&identity, addresses)?;
     tracing::info!(name = %identity.name, hub = ?papers.addresses, "watching");
+    privileges::tell();
 
     let clock = Clock::new(now);
     let keeper = keeper(&state, config.node.outbox, config.limits, clock.now())?;

@@ -59,3 +59,22 @@ impl JobsSection {
         JobLimits { output: self.output, keep: self.keep, age: self.age }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_named_with_what_would() {
+        let sound = JobsSection::default();
+        sound.check().unwrap();
+        for (wrong, said) in [
+            (JobsSection { output: MIN_OUTPUT - 1, ..sound.clone() }, "jobs.output: 256 KiB to 1 GiB"),
+            (JobsSection { keep: 0, ..sound.clone() }, "jobs.keep: 1 to 10000"),
+            (JobsSection { age: MAX_AGE * 2, ..sound }, "jobs.age: 1 minute to 3650 days"),
+        ] {
+            let error = wrong.check().unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -47,7 +47,7 @@ pub use self::{
     reading::{Hole, Missing, Next, Reading, Shelf},
     runs::{
         JobAsk, JobLimits, JobList, JobRow, MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT, MAX_RUNS_PER_NODE,
-        Piece, RunRequest, Wish,
+        Piece, RunRequest, Wanted, Wish,
     },
 };
 use self::{log::Log, node::Node, runs::Runs};

@@ -196,6 +196,10 @@ impl Cgroup {
         if fs::write(self.path.join("cgroup.kill"), "1").is_ok() {
             return;
         }
+        self.kill_one_by_one();
+    }
+
+    fn kill_one_by_one(&self) {
         // Frozen (Linux 5.2), none of them can end, and its number become another's, nor fork; KILL comes through.
         let _ = fs::write(self.path.join("cgroup.freeze"), "1");
         let own = Pid::this();
@@ -304,6 +308,31 @@ mod tests {
         assert!(ours.is_empty());
         let path = ours.path.clone();
         drop((ours, left));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn without_the_kernels_help_all_are_killed_one_by_one_also_those_below() {
+        let Ok(cgroups) = Cgroups::find() else { return eprintln!("SKIPPED: no cgroup can be made here") };
+        let cgroup = cgroups.make().unwrap();
+        let below = cgroup.path.join("below");
+        fs::create_dir(&below).unwrap();
+        let mut children: Vec<_> = [&cgroup.path, &below]
+            .iter()
+            .flat_map(|folder| [folder, folder])
+            .map(|folder| {
+                let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+                fs::write(folder.join("cgroup.procs"), child.id().to_string()).unwrap();
+                child
+            })
+            .collect();
+        cgroup.kill_one_by_one();
+        for child in &mut children {
+            child.wait().unwrap();
+        }
+        assert!(cgroup.is_empty());
+        let path = cgroup.path.clone();
+        drop(cgroup);
         assert!(!path.exists());
     }
 }

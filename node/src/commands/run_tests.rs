@@ -122,10 +122,10 @@ impl Scene {
     }
 }
 
-/// A word that no other process has.
+/// A word that no other process has, and that is no part of another such word.
 fn mark() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("mark-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed))
+    format!("mark-{}-{}-end", std::process::id(), NEXT.fetch_add(1, Relaxed))
 }
 
 /// The live processes that have this word among their arguments, or inherited it from one that had.

@@ -14,7 +14,7 @@ use secmon_protocol::{
 };
 
 use super::{
-    MAX_ATTACHED, MAX_KEPT, MAX_REFUSALS, Violation,
+    MAX_ATTACHED, MAX_KEPT, MAX_OPEN, MAX_REFUSALS, Violation,
     run::{Bond, Flow, Run, Stage},
 };
 
@@ -192,9 +192,12 @@ impl Core {
     fn full(&self, order: &Order) -> Option<String> {
         let bond = if order.detached { Bond::Detached } else { Bond::Attached };
         let alike = self.runs.values().filter(|run| run.bond == bond).count();
+        if self.runs.values().filter(|run| !run.is_over()).count() >= MAX_OPEN {
+            return Some(format!("{MAX_OPEN} commands are open on this node; wait for one to end"));
+        }
         match bond {
             Bond::Attached if alike >= MAX_ATTACHED => {
-                Some(format!("{MAX_ATTACHED} commands are open on this node; wait for one to end"))
+                Some(format!("the hub has not read the ends of {MAX_ATTACHED} commands; wait for that"))
             }
             Bond::Detached if alike >= MAX_HELD_JOBS => Some(format!(
                 "this node holds {MAX_HELD_JOBS} jobs whose ends its hub has not kept; wait for that"

@@ -482,6 +482,20 @@ fn only_so_much_is_held_and_then_a_job_finds_the_node_busy() {
     assert_eq!(held as u64, MAX_KEPT / u64::from(OUTPUT_WINDOW));
 }
 
+/// The executor ends everything when it is asked for far more than it can run.
+#[test]
+fn no_hub_makes_the_node_ask_too_much_of_its_executor() {
+    let mut core = linked();
+    let mut asked = 0;
+    for job in 0..60 {
+        core.hub(run(Order { credit: 1000, ..order(job, job % 2 == 0) }));
+        core.answer(Answer::New);
+        asked += core.ordered().len();
+    }
+    assert_eq!(asked, MAX_OPEN);
+    assert_eq!(core.messages(), (48..60).map(|job| format!("{job} Busy")).collect::<Vec<_>>());
+}
+
 #[test]
 fn runs_have_turns_and_a_slow_connection_stops_the_executor_but_not_the_node() {
     let mut core = linked();

@@ -28,10 +28,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::{core::Core, memory::Memory};
-use crate::commands::Executor;
+use crate::commands::{Executor, MAX_RUNS};
 
-/// Runs of one connection that may be open, those that are being refused among them; as many as a hub opens on one
-/// node. How many of them run side by side is the executor's limit.
+/// Runs that the executor may have at once: as many as it runs side by side, and twice as many that it is about to
+/// refuse. It takes more of them for an attack, and ends everything.
+const MAX_OPEN: usize = 3 * MAX_RUNS;
+/// Runs of one connection, those whose end the hub has not read yet among them; as many as a hub opens on one node.
 const MAX_ATTACHED: usize = 64;
 /// Answers "no" that may wait for the hub to read them. A hub that asks on without reading is not a hub.
 const MAX_REFUSALS: usize = 64;
@@ -216,10 +218,7 @@ impl Owner {
             answers = self.memory.done() => {
                 answers.into_iter().for_each(|(job, answer)| self.core.handle_remembered(job, answer));
             }
-            () = self.stop.cancelled(), if !self.stopping => {
-                self.stopping = true;
-                self.core.handle_stop();
-            }
+            () = self.stop.cancelled(), if !self.stopping => self.look_at_stop(),
         }
     }
 
@@ -241,7 +240,16 @@ impl Owner {
         }
     }
 
+    fn look_at_stop(&mut self) {
+        if !self.stopping && self.stop.is_cancelled() {
+            self.stopping = true;
+            self.core.handle_stop();
+        }
+    }
+
     fn handle_hub(&mut self, message: HubToNode) {
+        // Both may have come at once.
+        self.look_at_stop();
         if let Err(violation) = self.core.handle_hub(message)
             && let Some(line) = self.line.take()
         {

@@ -122,7 +122,6 @@ fn remember(db: &Transaction<'_>, job: JobId) -> Result<Answer, ShelfError> {
 /// Opens the database, or makes it (mode 0600).
 fn open(path: &Path) -> Result<Connection, ShelfError> {
     let refused = |error: std::io::Error| ShelfError::Refused(error.to_string());
-    let is_new = !path.exists();
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(refused)?;
     let mut db = Connection::open(path)?;
     db.busy_timeout(BUSY)?;
@@ -145,7 +144,7 @@ fn open(path: &Path) -> Result<Connection, ShelfError> {
         }
         found => return Err(ShelfError::Newer { found, known: FORM }),
     }
-    if is_new && let Some(folder) = path.parent() {
+    if let Some(folder) = path.parent() {
         // The file's name, too, has to outlive a power cut; SQLite sees to that of its log.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
     }

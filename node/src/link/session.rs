@@ -16,7 +16,7 @@ use secmon_protocol::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::dial::{LinkError, Reader, Writer};
@@ -45,7 +45,7 @@ const CONTROL: usize = 16;
 const OUTPUT_IN_A_ROW: u32 = 8;
 /// A clock that differs by less is not worth a word; the way to the hub and back is within it.
 const CLOCK_TOLERANCE: i64 = 5_000_000_000;
-/// For a close_notify on a connection that may be gone.
+/// For the last words on a connection that may be gone, and for a close_notify.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Runs a connection to its end.
@@ -96,8 +96,12 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite>(
     let hear = Hearing { reader, core, epoch, runs: hub, control, acked, sent: &sent, patience };
     let speak =
         Speaking { writer: &mut writer, core, epoch, controls, messages, acks, sent: &sent, patience };
+    let late = async {
+        core.ended().await;
+        sleep(GOODBYE).await;
+    };
     let end = tokio::select! {
-        () = core.ended() => LinkError::Ended(Ended),
+        () = late => LinkError::Ended(Ended),
         Ok(violation) = &mut violation => LinkError::Runs(violation),
         Err(end) = hear.run() => end,
         Err(end) = speak.run() => end,
@@ -232,6 +236,8 @@ impl<W: AsyncWrite + Unpin> Speaking<'_, W> {
                     outputs_in_a_row += 1;
                     self.send(&message).await?;
                 }
+                // How runs ended has been said by then.
+                () = core.ended(), if self.messages.is_empty() => return Err(LinkError::Ended(Ended)),
                 batch = fetched(&mut fetching), if fetching.is_some() => {
                     fetching = None;
                     outputs_in_a_row = 0;

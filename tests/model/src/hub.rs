@@ -60,7 +60,7 @@ impl Disk {
                 }
                 Write::Token(token) => drop(self.tokens.insert(token.secret, token)),
                 Write::ForgetToken(secret) => drop(self.tokens.remove(&secret)),
-                Write::ForgetNode(_) => panic!("nobody is removed here"),
+                Write::ForgetNode(node) => drop(self.nodes.remove(&node)),
                 Write::Job(_)
                 | Write::JobProgress { .. }
                 | Write::JobOutput { .. }

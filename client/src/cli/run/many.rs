@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -138,7 +139,9 @@ pub(super) async fn run(
     }
     if !args.json {
         let rows: Vec<SummaryRow> = outcomes.iter().map(row).collect();
-        note(render::summary(&rows, &work.style.stderr).trim_end());
+        // Where both are read by the same eyes, something must lie between them.
+        let apart = if work.style.stdout.terminal && work.style.stderr.terminal { "\n" } else { "" };
+        note(&format!("{apart}{}", render::summary(&rows, &work.style.stderr).trim_end()));
     }
     if let Err(failure) = output {
         failure.report();
@@ -169,7 +172,9 @@ async fn check(client: &Client, targets: &[Target], what: &What) -> Result<(), F
             None => labels.extend(commands.into_iter().map(|info| info.label)),
         }
     }
-    if known && !offered && targets.len() <= CHECKED && targets.iter().all(|target| target.online) {
+    // Who is away cannot run it anyway.
+    let online = targets.iter().filter(|target| target.online).count();
+    if known && !offered && online <= CHECKED {
         labels.sort();
         labels.dedup();
         let near = given::near(&what.label, labels.iter().map(String::as_str));
@@ -302,7 +307,16 @@ async fn copy(
             Ok(Some(RunEvent::Output { stream, data })) => {
                 // What cannot be written is read all the same, so that the end is heard.
                 if written.is_ok() {
-                    *written = paper.output(stream, &data).await;
+                    let mut writing = pin!(paper.output(stream, &data));
+                    *written = tokio::select! {
+                        result = &mut writing => result,
+                        // Whoever holds up the output does not hold up the end.
+                        () = work.cancel.cancelled(), if !told => {
+                            told = true;
+                            run.cancel().await?;
+                            writing.await
+                        }
+                    };
                     if written.is_err() {
                         work.cancel.cancel();
                     }
@@ -348,8 +362,9 @@ pub(super) fn row(outcome: &Outcome) -> SummaryRow {
         Ended::NotRun => (Went::Not, "not run".to_owned()),
         Ended::Left => (Went::Badly, "told to end, and its end was not awaited".to_owned()),
     };
-    let took = match went {
-        Went::Not => None,
+    // How long it took to be refused is of no interest.
+    let took = match outcome.end {
+        Ended::Run(RunEnd::Failed { .. }) | Ended::Error(_) => None,
         _ => outcome.took.map(|took| i64::try_from(took.as_nanos()).unwrap_or(i64::MAX)),
     };
     SummaryRow { node: outcome.target.name.clone(), went, words, took }

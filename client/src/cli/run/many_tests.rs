@@ -12,6 +12,7 @@ use secmon_protocol::{
     codec::{self, Assembler},
     command::{OutputStream, RunEnd},
     ids::{Cursor, JobId, LogId, NodeId, RequestId},
+    limits::MAX_CHUNK,
     message::{
         ErrorCode, Refusal,
         client::{ClientToHub, HubToClient},
@@ -65,6 +66,21 @@ struct Closed;
 impl Write for Closed {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A reader that does not read until it is told to.
+struct Stuck(std::sync::mpsc::Receiver<()>);
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // An error is the drop of the other end, which says the same.
+        let _ = self.0.recv();
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -357,4 +373,24 @@ async fn a_hub_that_is_lost_is_a_failure_of_every_node() {
     assert!(result.is_ok() && !cancel.is_cancelled());
     assert!(outcomes.iter().all(|outcome| matches!(outcome.end, Ended::Error(_))), "{outcomes:?}");
     assert_eq!((outcomes.len(), out.text(), err.text()), (3, String::new(), String::new()));
+}
+
+#[tokio::test]
+async fn an_output_that_nobody_takes_slows_its_node_and_holds_up_no_cancel() {
+    let (go_on, stuck) = std::sync::mpsc::channel();
+    let screen = Screen::new(Box::new(Stuck(stuck)), Box::new(Closed));
+    let mut scene =
+        Scene::on(screen, 1, Order::Parallel(1), Form::Prefixed, Written::default(), Written::default())
+            .await;
+    let (a, _) = scene.hub.run().await;
+    // As much as the window pays for; not a byte more is asked for.
+    for _ in 0..16 {
+        scene.hub.print(a, OUT, &format!("{}\n", "x".repeat(MAX_CHUNK - 1))).await;
+    }
+    scene.cancel.cancel();
+    assert!(matches!(scene.hub.recv().await, ClientToHub::Cancel { request } if request == a));
+    drop(go_on);
+    scene.hub.exit(a, RunEnd::Cancelled).await;
+    let (outcomes, ..) = scene.ended().await;
+    assert_eq!(outcomes[0].end, Ended::Run(RunEnd::Cancelled));
 }

@@ -124,6 +124,7 @@ impl Requests {
         };
         if let Some(HubToClient::Error { refusal, .. }) = &answer
             && refusal.code == ErrorCode::NotPermitted
+            && needs != Needs::Start
         {
             let (by, reason) = (self.by.clone(), refusal.message.clone());
             let denial = Denial { by, request: words, node, reason };

@@ -34,10 +34,13 @@ pub struct JobAsk {
     pub by: Requester,
 }
 
+/// Which nodes somebody asks about.
+pub type Wanted = Box<dyn Fn(NodeId, &NodeName) -> bool + Send>;
+
 /// Which jobs are wanted.
 pub struct JobList {
     /// Of which nodes.
-    pub nodes: Box<dyn Fn(NodeId, &NodeName) -> bool + Send>,
+    pub nodes: Wanted,
     /// In which states; none: all.
     pub states: Vec<JobState>,
     /// At most so many; 0: as many as an answer has.
@@ -78,25 +81,20 @@ impl Core {
     /// A job whose output somebody wants.
     ///
     /// # Errors
-    /// There is none, or several; or he may not read it, which is logged.
-    pub fn job_to_read(
-        &mut self,
-        now: Now,
-        asked: &JobAsk,
-        out: &mut Effects,
-    ) -> Result<JobSummary, Refusal> {
+    /// There is none, or several; or he may not read it.
+    pub fn job_to_read(&self, asked: &JobAsk) -> Result<JobSummary, Refusal> {
         let job = self.job(asked)?;
-        self.permit(now, asked, ("read the output of job", &job), out)?;
+        Self::permit(asked, &job)?;
         Ok(job)
     }
 
     /// Somebody wants a job to end.
     ///
     /// # Errors
-    /// There is none, or several; it is over; or he may not, which is logged.
+    /// There is none, or several; it is over; or he may not.
     pub fn cancel_job(&mut self, now: Now, asked: &JobAsk, out: &mut Effects) -> Result<JobSummary, Refusal> {
         let job = self.job(asked)?;
-        self.permit(now, asked, ("cancel job", &job), out)?;
+        Self::permit(asked, &job)?;
         let id = job.run.job;
         if job.state.is_over() {
             let since = job.ended.map_or(String::new(), |ended| format!(" since {}", ended.rfc3339()));
@@ -116,21 +114,12 @@ impl Core {
         self.job(&JobAsk { job: id.to_string(), ..asked.clone() })
     }
 
-    fn permit(
-        &mut self,
-        now: Now,
-        asked: &JobAsk,
-        (what, job): (&str, &JobSummary),
-        out: &mut Effects,
-    ) -> Result<(), Refusal> {
+    /// Whoever asked for a job may read and end it, and whoever may run its command on its node.
+    fn permit(asked: &JobAsk, job: &JobSummary) -> Result<(), Refusal> {
         if job.run.by.uid == asked.by.uid {
             return Ok(());
         }
-        let permitted = asked.grants.may_run(&job.name, &job.run.label);
-        if let Err(refusal) = &permitted {
-            self.log_denial(now, &asked.by, (what, job), refusal, out);
-        }
-        permitted
+        asked.grants.may_run(&job.name, &job.run.label)
     }
 
     /// A job that who asks may see, by its number or the beginning of it.

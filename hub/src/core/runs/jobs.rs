@@ -1,6 +1,6 @@
 //! Jobs: how they begin, wait for their node, and are handed over.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use secmon_protocol::{
     hub_event::HubEvent,
@@ -131,16 +131,36 @@ impl Core {
 
     /// Hands over what waits for a node, in order, as far as that is ready for it.
     pub(super) fn dispatch(&mut self, now: Now, node: NodeId, out: &mut Effects) {
-        let Some((link, _)) = self.nodes.get(&node).and_then(|node| node.online) else { return };
+        let Some((link, commands)) =
+            self.nodes.get(&node).and_then(|node| Some((node.online?.0, &node.row.commands)))
+        else {
+            return;
+        };
         let ready = self.links.get(&link).is_some_and(|(_, state)| state.unwanted.is_some());
         if !ready || self.runs.busy.get(&node).is_some_and(|until| *until > now.mono) {
             return;
         }
         self.runs.busy.remove(&node);
-        let jobs = || self.runs.open_of(node).filter(|run| run.is_job());
-        let there = jobs().filter(|run| run.state() != JobState::Queued).count();
-        let waiting = jobs().filter(|run| run.state() == JobState::Queued);
-        let next: Vec<_> = waiting.map(Run::id).take(SIDE_BY_SIDE.saturating_sub(there)).collect();
+        let (mut there, mut of_label, mut next) = (0, BTreeMap::<&str, u32>::new(), vec![]);
+        for run in self.runs.open_of(node).filter(|run| run.state() != JobState::Queued) {
+            there += usize::from(run.is_job());
+            *of_label.entry(&run.row.summary.run.label).or_default() += 1;
+        }
+        for run in self.runs.open_of(node).filter(|run| run.state() == JobState::Queued) {
+            if there == SIDE_BY_SIDE {
+                break;
+            }
+            // What the node would only say to be busy for holds up nothing that it would run. One that may not wait is
+            // for the node to refuse.
+            let label = run.row.summary.run.label.as_str();
+            let found = commands.binary_search_by(|command| command.label.as_str().cmp(label));
+            let most = found.ok().and_then(|at| commands[at].concurrency).unwrap_or(u32::MAX).max(1);
+            let same = of_label.entry(label).or_default();
+            if *same < most || run.row.until.is_none() {
+                (there, *same) = (there + 1, *same + 1);
+                next.push(run.id());
+            }
+        }
         for job in next {
             self.hand_over(job, link, out);
         }

@@ -23,7 +23,12 @@ impl Core {
     /// A node says something; its records are for [`Core::handle_records`].
     pub fn handle_message(&mut self, now: Now, link: Link, message: NodeToHub, out: &mut Effects) {
         match message {
-            NodeToHub::Commands(commands) => self.handle_commands(link, commands),
+            NodeToHub::Commands(commands) => {
+                self.handle_commands(link, commands);
+                if let Some(node) = self.links.get(&link).map(|(node, _)| *node) {
+                    self.dispatch(now, node, out);
+                }
+            }
             NodeToHub::Started { job, pid } => self.handle_started(now, link, job, pid, out),
             NodeToHub::Output { job, stream, at, data } => {
                 self.handle_output(now, link, job, (at, stream, data), out);

@@ -151,10 +151,10 @@ fn a_store_that_refuses_does_not_make_a_flood_of_denials_begin_anew() {
     let logged = |core: &mut Core| (0..50).filter(|_| !denied(core, 7, None).is_empty()).count();
     assert_eq!(logged(&mut core), 20);
     core.restore(Kept {
-        jobs: vec![],
         log: LogRow { id: LogId(9), newest: 0, history: vec![] },
         nodes: vec![],
         tokens: vec![],
+        jobs: vec![],
     });
     assert_eq!(logged(&mut core), 0);
 }

@@ -1,7 +1,7 @@
 //! Jobs, from their wish to their end, over ends of links, nodes and the hub itself; with a real store.
 
 use secmon_protocol::{
-    command::{Arg, RunEnd, RunFailure},
+    command::{Arg, CommandInfo, RunEnd, RunFailure},
     limits::{MAX_CHUNK, MIN_CHUNK_COST, OUTPUT_WINDOW},
     message::{
         Refusal,
@@ -569,6 +569,26 @@ fn few_jobs_run_side_by_side_and_the_rest_wait_in_order() {
 }
 
 #[test]
+fn a_command_that_runs_alone_holds_up_its_own_jobs_and_no_others() {
+    let mut world = World::new();
+    world.comes(&[]);
+    let alone = |most| CommandInfo { concurrency: Some(most), ..CommandInfo::plain("alone", "", 1) };
+    world.says(NodeToHub::Commands(vec![alone(1), CommandInfo::plain("up", "", 1)]));
+    let mut submit = |job, label: &str, wait| {
+        let wish = Wish { label: label.to_owned(), ..wish_for("web-1", job) };
+        let (job, out) = world.step(|core, now, out| core.submit(now, wish, wait, out));
+        (job.unwrap().state, sent(&out).len())
+    };
+    assert_eq!(submit(1, "alone", HOUR), (JobState::Sent, 1));
+    for job in 2..20 {
+        assert_eq!(submit(job, "alone", HOUR), (JobState::Queued, 0));
+    }
+    assert_eq!(submit(20, "up", HOUR), (JobState::Sent, 1));
+    assert_eq!(sent(&world.exits(1, RunEnd::Exited(0))), ["forget 1", "run 2"]);
+    assert_eq!(sent(&world.says(NodeToHub::Commands(vec![alone(3)]))), ["run 3", "run 4"]);
+}
+
+#[test]
 fn jobs_that_are_over_are_kept_by_number_and_by_age_and_go_with_their_output() {
     let mut world = World::with(JobLimits { keep: 3, ..JobLimits::default() });
     world.comes(&[]);
@@ -637,9 +657,13 @@ fn jobs_of_a_node_that_is_removed_are_lost() {
     world.comes(&[]);
     world.submit(2, HOUR).unwrap();
     world.starts(2);
-    let (_, out) = world.step(|core, now, out| core.end_jobs_of_node(now, WEB, out));
-    assert_eq!(audited(&out), ["lost", "lost"]);
-    assert_eq!((world.state(1), world.state(2)), (JobState::Lost, JobState::Lost));
+    let (removed, out) =
+        world.step(|core, now, out| core.remove(now, &crate::access::Grants::everything(""), "web-1", out));
+    assert_eq!((removed.unwrap().0, audited(&out)), (WEB, vec!["lost", "lost"]));
+    for _ in 0..2 {
+        assert_eq!((world.state(1), world.state(2)), (JobState::Lost, JobState::Lost));
+        assert!(audited(&world.restart()).is_empty());
+    }
 }
 
 #[test]

@@ -117,62 +117,61 @@ fn credit_is_counted_and_never_over_the_window() {
     assert_eq!(logged(&out), ["command.finished", "node.disconnected"]);
 }
 
-#[test]
-fn all_runs_of_a_client_together_are_bounded_in_number_and_in_credit() {
+/// A core with so many nodes that are there: `web-2` on link 2, and so on.
+fn fleet(nodes: u8) -> Core {
     let mut core = core();
-    enrolled(&mut core);
-    let more = (2..=5_u8).map(|n| {
+    for n in 2..2 + nodes {
         let (id, secret, name) = (NodeId([n; 16]), [n; 32], format!("web-{n}").parse().unwrap());
         let wish = Enrolling { secret, id, name, valid: Duration::ZERO, replace: false };
         core.enroll(at(0), wish, &mut vec![]).unwrap();
-        core.join(at(1), &secret, [7 + n; 32], "", &mut vec![]).unwrap();
-        let hello = hello(1, 1, 0);
-        let from = Introduction { papers: [7 + n; 32], address: String::new(), hello, fresh: Epoch(1) };
+        core.join(at(1), &secret, [n; 32], "", &mut vec![]).unwrap();
+        let (papers, address, hello) = ([n; 32], String::new(), hello(1, 1, 0));
+        let from = Introduction { papers, address, hello, fresh: Epoch(1) };
         core.handle_hello(at(2), Link(u64::from(n)), from, &mut vec![]);
-        n
-    });
-    let nodes: Vec<u8> = more.collect();
-    let on = |node: u8, request, credit| RunRequest {
-        wish: wish_for(&format!("web-{node}"), request),
-        ..run(request, credit)
-    };
-    let (windows, each) = (u64::from(MAX_CREDIT_PER_CLIENT / OUTPUT_WINDOW), MAX_RUNS_PER_NODE as u64);
-    for request in 0..windows {
-        assert_eq!(refused(&asks(&mut core, on(nodes[0], request, OUTPUT_WINDOW))), None);
     }
-    let refusal = refused(&asks(&mut core, on(nodes[1], 99, 1))).cloned().unwrap();
+    core
+}
+
+#[test]
+fn all_runs_of_a_client_together_are_bounded_in_credit() {
+    let mut core = fleet(1);
+    let on = |request, credit| RunRequest { wish: wish_for("web-2", request), ..run(request, credit) };
+    for request in 0..u64::from(MAX_CREDIT_PER_CLIENT / OUTPUT_WINDOW) {
+        assert_eq!(refused(&asks(&mut core, on(request, OUTPUT_WINDOW))), None);
+    }
+    let refusal = refused(&asks(&mut core, on(99, 1))).cloned().unwrap();
     assert!(refusal.code == ErrorCode::TooMany && refusal.message.contains("32 MiB"), "{refusal}");
     // What has ended, and what was printed, counts no more.
     effects(&mut core, |core, out| {
         let message = NodeToHub::Exit { job: JobId(0), end: RunEnd::Exited(0), usage: None };
         core.handle_message(at(5), Link(2), message, out);
+        let (stream, data) = (OutputStream::Stdout, Bytes::from_static(b"x"));
+        core.handle_message(at(5), Link(2), NodeToHub::Output { job: JobId(1), stream, at: 0, data }, out);
     });
-    assert_eq!(refused(&asks(&mut core, on(nodes[1], 99, OUTPUT_WINDOW))), None);
+    assert_eq!(refused(&asks(&mut core, on(99, OUTPUT_WINDOW))), None);
+    assert_eq!(refused(&asks(&mut core, on(100, MIN_CHUNK_COST))), None);
+    assert!(refused(&asks(&mut core, on(101, 1))).is_some() && core.runs_are_consistent());
     effects(&mut core, |core, out| core.handle_client_down(CLIENT, out));
-    assert!(core.runs_are_consistent());
+    assert!(core.runs_are_consistent() && core.open_of_client(CLIENT) == 0);
+}
 
-    let mut core_runs = 0;
-    for request in 1_000..2_000 {
-        let node = nodes[(core_runs / each) as usize % nodes.len()];
-        match refused(&asks(&mut core, on(node, request, 0))) {
-            None => core_runs += 1,
-            Some(refusal) if refusal.message.contains("open on web") => {
-                // Those of the client before, which the node has not ended yet, count on it.
-                core.handle_link_down(at(6), Link(u64::from(node)), "gone", &mut vec![]);
-                let papers = [7 + node; 32];
-                let from =
-                    Introduction { papers, address: String::new(), hello: hello(1, 1, 0), fresh: Epoch(1) };
-                core.handle_hello(at(6), Link(u64::from(node)), from, &mut vec![]);
-                core_runs = core.open_of_client(CLIENT) as u64;
-            }
-            Some(refusal) => {
-                assert_eq!(refusal.code, ErrorCode::TooMany);
-                assert_eq!(core.open_of_client(CLIENT), MAX_RUNS_PER_CLIENT, "{refusal}");
-                return;
-            }
-        }
+#[test]
+fn all_runs_of_a_client_and_of_a_node_are_bounded_in_number() {
+    let mut core = fleet(5);
+    let mut refusals = vec![];
+    for request in 0..300 {
+        let node = format!("web-{}", 2 + request / MAX_RUNS_PER_NODE as u64);
+        let out = asks(&mut core, RunRequest { wish: wish_for(&node, request), ..run(request, 0) });
+        refusals.extend(refused(&out).cloned());
     }
-    panic!("nothing stopped it");
+    assert_eq!(
+        (core.open_of_client(CLIENT), refusals.len()),
+        (MAX_RUNS_PER_CLIENT, 300 - MAX_RUNS_PER_CLIENT)
+    );
+    assert!(refusals.iter().all(|refusal| refusal.code == ErrorCode::TooMany));
+    let other = RunRequest { wish: wish_for("web-2", 999), ..run(1, 0) };
+    let out = effects(&mut core, |core, out| core.handle_run(at(4), ClientId(2), other, out));
+    assert!(refused(&out).unwrap().message.contains("64 runs are open on web-2"));
 }
 
 #[test]
@@ -262,11 +261,10 @@ fn refusals_in_a_loop_do_not_fill_the_log_and_are_counted() {
         records += told(&asks(&mut core, run(request, 0))).len();
     }
     assert_eq!(records, 20);
-    let out = effects(&mut core, |core, out| core.handle_tick(at(5), out));
+    let out = effects(&mut core, |core, out| core.handle_run(at(5), CLIENT, run(1, 0), out));
     let told = told(&out);
-    let [(NodeId::HUB, HubEvent::Denied { by, unlogged: 480, .. })] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(by.uid, 1000);
-    assert!(effects(&mut core, |core, out| core.handle_tick(at(9), out)).is_empty());
+    let [(NodeId::HUB, HubEvent::CommandRefused { reason, .. })] = &told[..] else { panic!("{told:?}") };
+    assert!(reason.contains("480 were not"), "{reason}");
 }
 
 #[test]
@@ -294,9 +292,8 @@ fn a_run_ends_with_its_link_once() {
     assert_eq!(logged(&out), ["command.finished", "command.finished", "node.disconnected"]);
     assert_eq!(count(&out, |e| matches!(e, Effect::ToClient(_, HubToClient::Exit { .. }))), 2);
     assert!(core.orphans().is_empty() && core.runs_are_consistent());
-    for what in [NodeToHub::Started { job: JobId(1), pid: 7 }] {
-        connect(&mut core, 2, hello(1, 1, 0));
-        let out = effects(&mut core, |core, out| core.handle_message(at(7), Link(2), what, out));
-        assert_eq!(closed(&out), 1, "what is over is nobody's any more");
-    }
+    connect(&mut core, 2, hello(1, 1, 0));
+    let late = NodeToHub::Started { job: JobId(1), pid: 7 };
+    let out = effects(&mut core, |core, out| core.handle_message(at(7), Link(2), late, out));
+    assert_eq!(closed(&out), 1, "what is over is nobody's any more");
 }

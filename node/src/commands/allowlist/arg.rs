@@ -57,23 +57,12 @@ pub enum Kind {
     Path(Below),
 }
 
-/// A regular expression that a text matches as a whole.
-#[derive(Debug, Clone)]
-pub struct Pattern {
-    source: String,
-    whole: Regex,
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
-    }
-}
-
-impl Eq for Pattern {}
+/// A regular expression that a text matches as a whole. It was compiled when the file was read, and is again for each
+/// run, which takes far less time than to start a process: kept, those of a large file would be most of a node's memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
 
 impl Pattern {
-    /// Compiles it. The engine knows no backtracking: a match takes time linear in the text.
     pub(super) fn new(source: &str) -> Result<Self, String> {
         if source.is_empty() || source.len() > MAX_PATTERN {
             return Err(format!("a pattern has 1 to {MAX_PATTERN} bytes, this one has {}", source.len()));
@@ -81,9 +70,6 @@ impl Pattern {
         if source.chars().any(char::is_control) {
             return Err("a pattern is one line without control characters".to_owned());
         }
-        let compile = |text: &str| {
-            RegexBuilder::new(text).size_limit(PATTERN_MEMORY).dfa_size_limit(PATTERN_MEMORY).build()
-        };
         let wrong = |error: regex::Error| match error {
             regex::Error::CompiledTooBig(_) => "it is too large when compiled; let it count less".to_owned(),
             // The last line says what, those before it draw where.
@@ -91,20 +77,29 @@ impl Pattern {
         };
         // By itself first: `a)|(?:b` closes what anchors it, and would match a part.
         compile(source).map_err(wrong)?;
-        let whole = compile(&format!(r"\A(?:{source})\z")).map_err(wrong)?;
-        Ok(Self { source: source.to_owned(), whole })
+        let pattern = Self(source.to_owned());
+        pattern.whole().map_err(wrong)?;
+        Ok(pattern)
     }
 
-    /// Whether it matches all of a text.
+    fn whole(&self) -> Result<Regex, regex::Error> {
+        compile(&format!(r"\A(?:{})\z", self.0))
+    }
+
+    /// Whether it matches all of a text. The engine knows no backtracking: it takes time linear in the text.
     pub(super) fn takes(&self, text: &str) -> bool {
-        self.whole.is_match(text)
+        self.whole().is_ok_and(|pattern| pattern.is_match(text))
     }
 
     /// As the file has it.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.source
+        &self.0
     }
+}
+
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(PATTERN_MEMORY).dfa_size_limit(PATTERN_MEMORY).build()
 }
 
 impl ArgSpec {
@@ -180,7 +175,7 @@ impl Kind {
                 format!("one of {}", values.join(", "))
             }
             Self::String { pattern, min, max } => {
-                format!("a text of {min} to {max} characters, all of it matching {}", pattern.source)
+                format!("a text of {min} to {max} characters, all of it matching {}", pattern.0)
             }
             Self::Bool(_) => "true or false".to_owned(),
             Self::Path(below) => format!("a path that exists below {}", below.folder()),
@@ -192,7 +187,7 @@ impl Kind {
             Self::Integer { min, max } => ArgKind::Integer { min: *min, max: *max },
             Self::Choice(values) => ArgKind::Choice { values: values.clone() },
             Self::String { pattern, min, max } => {
-                ArgKind::String { pattern: pattern.source.clone(), min: *min, max: *max }
+                ArgKind::String { pattern: pattern.0.clone(), min: *min, max: *max }
             }
             Self::Bool(_) => ArgKind::Bool,
             Self::Path(below) => ArgKind::Path { below: below.folder().to_owned() },

@@ -9,6 +9,8 @@ use std::{
     path::{Component, Path},
 };
 
+use secmon_protocol::command::MAX_ARG;
+
 /// The folder below which a path must lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Below(String);
@@ -17,8 +19,8 @@ impl Below {
     pub(super) fn new(folder: &str) -> Result<Self, String> {
         let plain = !Path::new(folder).components().any(|part| part == Component::ParentDir);
         match folder.starts_with('/') && plain && !folder.chars().any(char::is_control) {
-            true => Ok(Self(folder.to_owned())),
-            false => Err("it must be an absolute path without \"..\"".to_owned()),
+            true if folder.len() <= MAX_ARG => Ok(Self(folder.to_owned())),
+            _ => Err(format!("it must be an absolute path of at most {MAX_ARG} bytes without \"..\"")),
         }
     }
 

@@ -82,7 +82,7 @@ impl Entry {
     }
 
     /// [`Entry::fill`] for one who starts it as `euid`.
-    fn fill_as(&self, args: &[Arg], euid: Uid) -> Result<Invocation, (RunFailure, String)> {
+    pub(super) fn fill_as(&self, args: &[Arg], euid: Uid) -> Result<Invocation, (RunFailure, String)> {
         let argv = self.argv(args).map_err(|why| (RunFailure::BadArgument, why))?;
         let user = match &self.user {
             None => None,
@@ -192,6 +192,12 @@ impl Entry {
                 }
             }
         }
+        if let (Stdin::Client, Some(interpreter)) = (self.stdin, script::reads_program(&self.run)) {
+            return Err(format!(
+                "{interpreter} reads its program from its input, and with stdin = \"client\" a client could run anything; \
+                 give it a script, as in run = [\"sh\", \"/usr/local/lib/x.sh\"]"
+            ));
+        }
         if let Some((interpreter, arg)) = script::written_by(&self.run) {
             return Err(format!(
                 "{{{arg}}} stands in what {interpreter} reads as a program, so a value could run anything; hand it over \
@@ -289,7 +295,10 @@ fn fill(before: &str, spec: &ArgSpec, word: &str, after: &str) -> Result<String,
             return bad("it would be taken for an option; it may not begin with \"-\"");
         }
         // `/var/log/{file}` does not mean /etc, whatever its pattern forgot.
-        if (before.contains('/') || after.contains('/')) && filled.split('/').any(|part| part == "..") {
+        let climbs = |text: &str| text.split('/').filter(|part| *part == "..").count();
+        if (before.contains('/') || after.contains('/'))
+            && climbs(&filled) > climbs(&format!("{before}_{after}"))
+        {
             return bad("it may not climb out of the folder with \"..\"");
         }
     }

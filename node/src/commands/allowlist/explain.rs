@@ -208,6 +208,13 @@ fn about(spec: &ArgSpec, before: &str, entry: &Entry, warnings: &mut Vec<String>
         }
         Kind::Integer { .. } | Kind::Choice(_) | Kind::Bool(_) => {}
     }
+    let is_script = matches!(entry.run.get(1), Some(Element::Filled { arg, .. }) if arg == name);
+    if is_script
+        && matches!(spec.kind, Kind::String { .. })
+        && entry.program().is_ok_and(script::is_interpreter)
+    {
+        warnings.push(format!("{name}: the value chooses which file is run as a program; make it a choice"));
+    }
     let short = before.starts_with('-') && !before.starts_with("--") && !before.contains('=');
     if short && matches!(spec.kind, Kind::String { .. }) {
         warnings

@@ -94,6 +94,7 @@ const RUN_OTHERS: &[&str] = &[
     "time",
     "ionice",
     "setpriv",
+    "busybox",
     "tcpdump",
     "tar",
     "rsync",
@@ -112,6 +113,16 @@ pub(super) fn written_by(argv: &[Element]) -> Option<(&str, &str)> {
         let name = base(program);
         let language = LANGUAGES.iter().find(|language| language.names.contains(&name))?;
         Some((program.as_str(), language.script_in(&argv[at + 1..])?))
+    })
+}
+
+/// The interpreter that would read its program from its input, if one would: with `stdin = "client"` anybody's.
+pub(super) fn reads_program(argv: &[Element]) -> Option<&str> {
+    let behind_others = argv.first().is_some_and(|first| runs_others(first.fixed()).is_some());
+    argv.iter().enumerate().take_while(|(at, _)| *at == 0 || behind_others).find_map(|(at, element)| {
+        let Element::Fixed(program) = element else { return None };
+        let language = LANGUAGES.iter().find(|language| language.names.contains(&base(program)))?;
+        language.reads_input(base(program), &argv[at + 1..]).then_some(program.as_str())
     })
 }
 
@@ -167,6 +178,34 @@ impl Language {
         None
     }
 
+    /// Whether it reads its program from its input, started by `name` and with `argv` behind it.
+    fn reads_input(&self, name: &str, argv: &[Element]) -> bool {
+        let has = |option: &str| argv.iter().any(|element| element.fixed() == option);
+        if self.operand.is_some() || argv.iter().any(|element| self.brings_script(element.fixed())) {
+            return false;
+        }
+        // Their operands name a user or a database.
+        if ["su", "runuser"].contains(&name) {
+            return true;
+        }
+        if ["psql", "mysql", "mariadb"].contains(&name) {
+            return !has("-f") && !has("--file");
+        }
+        let mut elements = argv.iter();
+        let file = elements.by_ref().any(|element| {
+            let text = element.fixed();
+            matches!(element, Element::Filled { .. }) || !text.starts_with(['-', '+'])
+        });
+        // The operand may be the value of such an option: `bash -o pipefail`.
+        let of_option = |option| {
+            let at = argv.iter().position(|element| element.fixed() == option);
+            at.is_some_and(|at| argv.len() == at + 2)
+        };
+        !file
+            || has("-")
+            || (self.names.contains(&"sh") && (has("-s") || ["-o", "+o", "-O"].into_iter().any(of_option)))
+    }
+
     /// Whether an element is an option whose value is the program.
     fn brings_script(&self, text: &str) -> bool {
         if let Some(long) = text.strip_prefix("--") {
@@ -220,6 +259,48 @@ mod tests {
             &["psql", "-c", "select '{x}'"],
         ] {
             assert!(found(argv), "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn an_interpreter_without_a_program_takes_it_from_its_input() {
+        let reads = |argv: &[&str]| {
+            let argv: Vec<_> = argv.iter().map(|text| Element::parse(text).unwrap()).collect();
+            reads_program(&argv).is_some()
+        };
+        for argv in [
+            &["sh"][..],
+            &["/bin/bash", "-x"],
+            &["bash", "-s", "x"],
+            &["bash", "-o", "pipefail"],
+            &["sudo", "-u", "a", "sh"],
+            &["docker", "exec", "-i", "c", "bash"],
+            &["python3"],
+            &["python3", "-u", "-"],
+            &["perl", "-w"],
+            &["su", "www"],
+            &["psql", "db"],
+            &["mysql"],
+            &["busybox", "sh"],
+            &["node"],
+        ] {
+            assert!(reads(argv), "{argv:?}");
+        }
+        for argv in [
+            &["sh", "/opt/x.sh"][..],
+            &["sh", "-c", "cat"],
+            &["bash", "-o", "pipefail", "/opt/x.sh"],
+            &["cat"],
+            &["python3", "-m", "json.tool"],
+            &["python3", "-c", "x", "-"],
+            &["awk", "{{ print }}"],
+            &["sed", "s/a/b/"],
+            &["psql", "-f", "/opt/x.sql"],
+            &["su", "www", "-c", "cat"],
+            &["tee", "node"],
+            &["sudo", "tee", "/x"],
+        ] {
+            assert!(!reads(argv), "{argv:?}");
         }
     }
 

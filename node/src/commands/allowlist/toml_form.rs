@@ -82,6 +82,7 @@ fn entry(table: Table<'_>) -> Result<Entry, Wrong> {
         entry.user = Some(value.parse(user)?);
     }
     if let Some(value) = table.get("cwd") {
+        no_argument("cwd", value, &entry.args)?;
         entry.cwd = value.parse(cwd)?;
     }
     if let Some(value) = table.get("env") {
@@ -270,13 +271,22 @@ fn env(value: Value<'_>, args: &[ArgSpec]) -> Result<BTreeMap<String, String>, W
         if text.contains('\0') || text.len() > MAX_ARG {
             return Err(value.wrong(format!("env.{name}: a value has no NUL and at most {MAX_ARG} bytes")));
         }
-        if let Some(arg) = args.iter().find(|arg| text.contains(&format!("{{{}}}", arg.name))) {
-            let why = format!("env.{name} has {{{}}}, and no argument reaches the environment", arg.name);
-            return Err(value.wrong(why));
-        }
+        no_argument(&format!("env.{name}"), value, args)?;
         env.insert(name.to_owned(), text.to_owned());
     }
     Ok(env)
+}
+
+/// What is said once for all runs has no placeholder; one that is there would be taken literally.
+fn no_argument(what: &str, value: Value<'_>, args: &[ArgSpec]) -> Result<(), Wrong> {
+    let text = value.string()?;
+    match args.iter().find(|arg| text.contains(&format!("{{{}}}", arg.name))) {
+        Some(arg) => {
+            Err(value
+                .wrong(format!("{what} has {{{}}}, and an argument fills its place in run alone", arg.name)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,0 +1,4 @@
+mod entries;
+mod file;
+
+use super::*;
