@@ -2,8 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+/// Denials that were not logged are told of with the next one that is, or this long after the first of them.
+const TELL_AFTER: Duration = Duration::from_secs(60);
+/// The number under which those are told of who share a place: uid_t's -1, which is nobody's.
+const OTHERS: u32 = u32::MAX;
 /// Denials of one user that are logged one after the other …
-const BURST: u64 = 20;
+const BURST: u32 = 20;
 /// … and then one in this time; the rest are counted and told with the next.
 const EACH: Duration = Duration::from_secs(1);
 /// Most users that are remembered. One who was quiet until all his denials may be logged again is forgotten; where
@@ -22,6 +26,8 @@ pub(crate) struct Denials {
 struct Bucket {
     until: Duration,
     unlogged: u64,
+    /// When the first of those was.
+    since: Duration,
 }
 
 impl Denials {
@@ -40,12 +46,23 @@ impl Denials {
         let bucket = if room { self.users.entry(uid).or_default() } else { &mut self.others };
         bucket.admit(now)
     }
+
+    /// Of whom how many were not logged, where that has waited long enough to be told.
+    pub(crate) fn due(&mut self, now: Duration) -> Vec<(u32, u64)> {
+        let users = self.users.iter_mut().map(|(uid, bucket)| (*uid, bucket));
+        let all = users.chain([(OTHERS, &mut self.others)]);
+        let due = all.filter(|(_, bucket)| bucket.unlogged > 0 && bucket.since + TELL_AFTER <= now);
+        due.map(|(uid, bucket)| (uid, std::mem::take(&mut bucket.unlogged))).collect()
+    }
 }
 
 impl Bucket {
     fn admit(&mut self, now: Duration) -> Option<u64> {
         let until = self.until.max(now) + EACH;
-        if until > now + EACH.saturating_mul(u32::try_from(BURST).unwrap_or(u32::MAX)) {
+        if until > now + EACH * BURST {
+            if self.unlogged == 0 {
+                self.since = now;
+            }
             self.unlogged += 1;
             return None;
         }
@@ -72,6 +89,15 @@ mod tests {
         assert_eq!(denials.admit(1000, NOW + EACH), Some(80));
         assert_eq!(denials.admit(1000, NOW + EACH), None);
         assert_eq!(logged(&mut denials, 1000, NOW + 60 * EACH, 100), 20);
+    }
+
+    #[test]
+    fn what_was_not_logged_is_told_after_a_minute_where_nothing_more_comes() {
+        let mut denials = Denials::default();
+        logged(&mut denials, 7, NOW, 50);
+        assert!(denials.due(NOW + TELL_AFTER - EACH).is_empty());
+        assert_eq!(denials.due(NOW + TELL_AFTER), [(7, 30)]);
+        assert!(denials.due(NOW + 2 * TELL_AFTER).is_empty());
     }
 
     #[test]

@@ -33,4 +33,16 @@ impl Core {
         let event = HubEvent::Denied { by, request, reason, unlogged };
         self.publish(id, name, Origin::Hub, Envelope::hub(now.unix, &event), out);
     }
+
+    /// Tells of those that were not logged, where no later one of the same user told of them.
+    pub(super) fn tell_unlogged(&mut self, now: Now, out: &mut Effects) {
+        for (uid, unlogged) in self.denials.due(now.mono) {
+            let by = Requester { uid, user: None, pid: None, agent: String::new() };
+            let request = "more that was refused".to_owned();
+            let reason = "there were too many to log each of them".to_owned();
+            let event = HubEvent::Denied { by, request, reason, unlogged };
+            let about = (NodeId::HUB, NodeName::hub());
+            self.publish(about.0, about.1, Origin::Hub, Envelope::hub(now.unix, &event), out);
+        }
+    }
 }

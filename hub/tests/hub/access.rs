@@ -74,21 +74,20 @@ fn row(kind: RequestKind, node: &str) -> (ClientToHub, [Outcome; 3]) {
     }
 }
 
-/// Asks; none where this version has no answer at all.
-async fn outcome(mut client: Client, message: &ClientToHub) -> Option<Outcome> {
+/// Asks.
+async fn outcome(mut client: Client, message: &ClientToHub) -> Outcome {
     client.wire.send(message).await;
     client.wire.send(&ClientToHub::WhoAmI { request: NEXT }).await;
     loop {
-        let Some(answer) = client.wire.next::<HubToClient>().await else { return Some(Outcome::Ended) };
+        let Some(answer) = client.wire.next::<HubToClient>().await else { return Outcome::Ended };
         return match answer {
-            HubToClient::You { request: NEXT, .. } if silent(message) => Some(Outcome::Silent),
+            HubToClient::You { request: NEXT, .. } if silent(message) => Outcome::Silent,
             // A run is answered when its node says something.
             HubToClient::You { request: NEXT, .. } | HubToClient::Started { .. } => continue,
             HubToClient::Error { request: ASKED, refusal } if refusal.code == ErrorCode::NotPermitted => {
-                Some(Outcome::Denied)
+                Outcome::Denied
             }
-            HubToClient::Error { refusal, .. } if refusal.message == "not built yet" => None,
-            _ => Some(Outcome::Done),
+            _ => Outcome::Done,
         };
     }
 }
@@ -130,15 +129,14 @@ async fn every_kind_of_request_is_open_to_whom_its_row_says_and_to_nobody_else()
         assert_eq!(RequestKind::of(&message), kind);
         for (person, expected) in [VIEWER, OPERATOR, ADMIN, ROOT].into_iter().zip(all(expected)) {
             let found = outcome(person.client(&hub).await, &message).await;
-            assert!(found.is_none_or(|found| found == expected), "{kind:?} of uid {}: {found:?}", person.uid);
+            assert_eq!(found, expected, "{kind:?} of uid {}", person.uid);
         }
         // The rules of all three cover web-* alone.
         let (message, _) = row(kind, "db-1");
         if kind::node(&message).is_some() {
             for person in [VIEWER, OPERATOR, ADMIN] {
                 let found = outcome(person.client(&hub).await, &message).await;
-                let denied = found.is_none_or(|found| found == Outcome::Denied);
-                assert!(denied, "{kind:?} of uid {} about db-1: {found:?}", person.uid);
+                assert_eq!(found, Outcome::Denied, "{kind:?} of uid {} about db-1", person.uid);
             }
         }
         // A stranger is not let in, whatever he asks first, and whatever he asks behind a Hello.
@@ -352,6 +350,40 @@ async fn a_denial_is_logged_with_who_what_and_why_and_a_flood_of_them_as_a_numbe
         }
     };
     assert!(logged >= 20 && unlogged > 0, "{logged} and {unlogged}");
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_no_rule_allows_is_one_record_of_the_command_with_who_and_why() {
+    if !may_be_others("a_run_that_no_rule_allows_is_one_record_of_the_command_with_who_and_why") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, _) = stage(dir.path()).await;
+    let mut root = hub.client().await;
+    let types = vec!["access.*".into(), "command.*".into()];
+    root.subscribe(From::Now, Filter { types, ..Filter::default() }).await;
+    let mut operator = OPERATOR.client(&hub).await;
+    ask_to_run(&mut operator, "stop-web").await;
+    refused(operator.next().await);
+    let (node, label, args) = ("web-2".to_owned(), "stop-mail".to_owned(), vec![]);
+    let request = operator.request();
+    operator.wire.send(&ClientToHub::Submit { request, node, label, args, queue_secs: 9 }).await;
+    refused(operator.next().await);
+    STRANGER.try_client(&hub).await.err().unwrap();
+    let mut told = vec![];
+    while told.len() < 3 {
+        if let HubToClient::Event { record, .. } = root.next().await {
+            let record: LogRecord = secmon_protocol::codec::decode(&record).unwrap();
+            told.push((record.name.to_string(), record.envelope.decode().unwrap()));
+        }
+    }
+    for ((name, body), (node, label)) in told.iter().zip([("web-1", "stop-web"), ("web-2", "stop-mail")]) {
+        let Body::Hub(HubEvent::CommandRefused { run, reason }) = body else { panic!("{body:?}") };
+        assert_eq!((name.as_str(), run.label.as_str(), run.by.uid), (node, label, OPERATOR.uid));
+        assert!(reason.contains(&format!("run {label} on {node}")), "{reason}");
+    }
+    assert!(matches!(&told[2].1, Body::Hub(HubEvent::Denied { request, .. }) if request == "connect"));
     hub.stop().await;
 }
 

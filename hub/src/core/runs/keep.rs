@@ -45,6 +45,7 @@ impl Core {
             self.dispatch(now, node, out);
         }
         self.keep_newest(now);
+        self.tell_unlogged(now, out);
     }
 
     /// Ends the runs of which only the store knows: attached ones that were open when the last process was killed, or

@@ -157,4 +157,13 @@ fn a_store_that_refuses_does_not_make_a_flood_of_denials_begin_anew() {
         jobs: vec![],
     });
     assert_eq!(logged(&mut core), 0);
+    // Nothing more comes: the rest is told all the same.
+    let mut out = vec![];
+    core.handle_tick(at(7), &mut out);
+    let told = out.iter().find_map(|effect| match effect {
+        Effect::Publish(record) => record.envelope.decode().ok(),
+        _ => None,
+    });
+    let Some(Body::Hub(HubEvent::Denied { by, unlogged, .. })) = told else { panic!("{told:?}") };
+    assert_eq!((by.uid, unlogged), (7, 80));
 }
