@@ -45,8 +45,7 @@ pub struct JobsArgs {
     /// Only jobs of nodes whose name or id matches; * and ? are wildcards; may be given several times
     #[arg(long, value_name = "PATTERN", add = ArgValueCompleter::new(complete::node))]
     node: Vec<String>,
-    /// Only jobs in this state: queued, sent, running, finished, failed, cancelled, expired, lost; may be given several
-    /// times
+    /// Only jobs in this state; may be given several times
     #[arg(long, value_name = "STATE", value_parser = states())]
     state: Vec<String>,
     /// At most so many, the latest [default: 100]
@@ -148,11 +147,16 @@ pub(super) async fn job(args: &JobArgs, common: &Common) -> Result<u8, Failure> 
 async fn output(job: &str, follow: bool, common: &Common) -> Result<u8, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Output)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Output)?;
-    tokio::select! {
-        ended = copy(job, follow, common) => ended,
-        _ = interrupt.recv() => Ok(130),
-        _ = terminate.recv() => Ok(143),
+    let code = tokio::select! {
+        ended = copy(job, follow, common) => return ended,
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    };
+    // Who is used to `run` may think that it is over.
+    if follow {
+        note("the job goes on; `secmon job cancel` ends it");
     }
+    Ok(code)
 }
 
 async fn copy(job: &str, follow: bool, common: &Common) -> Result<u8, Failure> {
