@@ -39,7 +39,8 @@ use crate::{
 
 /// What all runs together may have on their way here, in bytes; each has an equal part of it.
 const WINDOWS: u32 = 32 << 20;
-/// Runs on one connection; a hub allows a client so many.
+/// Runs on one connection: well below what a hub allows a client, in number and in credit, so that one that has just ended
+/// and is still counted there keeps no other from starting.
 const RUNS_PER_CONNECTION: usize = 32;
 /// Arguments are held against what so many nodes say that they take before anything runs; the others decide themselves.
 const CHECKED: usize = 64;
