@@ -57,7 +57,9 @@ pub(super) fn args(args: &[Arg]) -> Value {
     Value::Object(args.iter().map(|arg| (arg.name.clone(), json!(arg.value))).collect::<Map<_, _>>())
 }
 
-pub(super) fn usage(usage: &Usage) -> Value {
+/// What a run took, as one JSON object.
+#[must_use]
+pub fn usage(usage: &Usage) -> Value {
     json!({
         "wall_ns": usage.wall_ns,
         "user_ns": usage.user_ns,

@@ -8,7 +8,7 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use secmon_protocol::{
-    command::{OutputStream, RunEnd},
+    command::{OutputStream, RunEnd, Usage},
     ecs,
     limits::OUTPUT_WINDOW,
 };
@@ -39,7 +39,8 @@ use crate::{
 
 /// What all runs together may have on their way here, in bytes; each has an equal part of it.
 const WINDOWS: u32 = 32 << 20;
-/// Runs on one connection; a hub allows a client so many.
+/// Runs on one connection: well below what a hub allows a client, in number and in credit, so that one that has just ended
+/// and is still counted there keeps no other from starting.
 const RUNS_PER_CONNECTION: usize = 32;
 /// Arguments are held against what so many nodes say that they take before anything runs; the others decide themselves.
 const CHECKED: usize = 64;
@@ -60,13 +61,20 @@ pub(super) struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ended {
     /// As the node says.
-    Run(RunEnd),
+    Run(RunEnd, Option<Usage>),
     /// The hub refused it, or was lost.
     Error(ClientError),
     /// It was not tried.
     NotRun,
     /// It was told to end, and nobody waited for that.
     Left,
+}
+
+impl Ended {
+    /// Whether the command exited with 0.
+    pub(super) fn is_well(&self) -> bool {
+        matches!(self, Self::Run(RunEnd::Exited(0), _))
+    }
 }
 
 /// What all runs have in common.
@@ -147,7 +155,7 @@ pub(super) async fn run(
         failure.report();
         code = code.or(Some(FAILED));
     }
-    let well = outcomes.iter().all(|outcome| outcome.end == Ended::Run(RunEnd::Exited(0)));
+    let well = outcomes.iter().all(|outcome| outcome.end.is_well());
     Ok(code.unwrap_or(u8::from(!well)))
 }
 
@@ -240,7 +248,7 @@ pub(super) async fn run_all(
             _ = tick.tick() => continue,
         };
         free.push(client);
-        let well = outcome.end == Ended::Run(RunEnd::Exited(0));
+        let well = outcome.end.is_well();
         failed += usize::from(!well);
         plan.ended(well);
         outcomes.push(outcome);
@@ -271,7 +279,7 @@ async fn run_one(
     let begun = Instant::now();
     let mut written = Ok(());
     let end = match copy(client, target, work, window, &mut written).await {
-        Ok(end) => Ended::Run(end),
+        Ok((end, usage)) => Ended::Run(end, usage),
         Err(error) => Ended::Error(error),
     };
     let outcome = Outcome { target: target.clone(), end, took: Some(begun.elapsed()) };
@@ -287,7 +295,7 @@ async fn copy(
     work: &Work,
     window: u32,
     written: &mut Result<(), Failure>,
-) -> Result<RunEnd, ClientError> {
+) -> Result<(RunEnd, Option<Usage>), ClientError> {
     let options = RunOptions { stdin: false, window };
     let (label, args) = (&work.what.label, work.what.args.clone());
     let mut run = client.run(&target.id.to_string(), label, args, options).await?;
@@ -322,7 +330,7 @@ async fn copy(
                     }
                 }
             }
-            Ok(Some(RunEvent::Exit { end, .. })) => break Ok(end),
+            Ok(Some(RunEvent::Exit { end, usage })) => break Ok((end, usage)),
             Ok(None) => break Err(crate::client::unexpected("a run is over already")),
             Err(error) => break Err(error),
         }
@@ -336,7 +344,7 @@ async fn copy(
 /// The last line of a node with `--json`.
 async fn line(work: &Work, outcome: &Outcome) -> Result<(), Failure> {
     let mut line = match &outcome.end {
-        Ended::Run(end) => end_json(end),
+        Ended::Run(end, usage) => end_json(end, usage.as_ref()),
         Ended::Error(error) => json!({ "end": "refused", "message": error.to_string() }),
         Ended::NotRun | Ended::Left => json!({ "end": "not_run" }),
     };
@@ -355,16 +363,16 @@ async fn line(work: &Work, outcome: &Outcome) -> Result<(), Failure> {
 /// How it went, for the summary.
 pub(super) fn row(outcome: &Outcome) -> SummaryRow {
     let (went, words) = match &outcome.end {
-        Ended::Run(end @ RunEnd::Exited(0)) => (Went::Well, render::run_end(end)),
-        Ended::Run(RunEnd::Failed { message, .. }) => (Went::Badly, message.clone()),
-        Ended::Run(end) => (Went::Badly, render::run_end(end)),
+        Ended::Run(end @ RunEnd::Exited(0), _) => (Went::Well, render::run_end(end)),
+        Ended::Run(RunEnd::Failed { message, .. }, _) => (Went::Badly, message.clone()),
+        Ended::Run(end, _) => (Went::Badly, render::run_end(end)),
         Ended::Error(error) => (Went::Badly, error.to_string()),
         Ended::NotRun => (Went::Not, "not run".to_owned()),
         Ended::Left => (Went::Badly, "told to end, and its end was not awaited".to_owned()),
     };
     // How long it took to be refused is of no interest.
     let took = match outcome.end {
-        Ended::Run(RunEnd::Failed { .. }) | Ended::Error(_) => None,
+        Ended::Run(RunEnd::Failed { .. }, _) | Ended::Error(_) => None,
         _ => outcome.took.map(|took| i64::try_from(took.as_nanos()).unwrap_or(i64::MAX)),
     };
     SummaryRow { node: outcome.target.name.clone(), went, words, took }

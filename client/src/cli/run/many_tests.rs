@@ -215,7 +215,7 @@ async fn no_more_than_so_many_run_side_by_side_and_a_failure_stops_none() {
     scene.hub.exit(third, RunEnd::Exited(0)).await;
     let (outcomes, result, ..) = scene.ended().await;
     assert!(result.is_ok());
-    let end = |code| Ended::Run(RunEnd::Exited(code));
+    let end = |code| Ended::Run(RunEnd::Exited(code), None);
     assert_eq!(
         ends(&outcomes),
         [("web-2".into(), end(3)), ("web-1".into(), end(0)), ("web-3".into(), end(0))]
@@ -337,7 +337,7 @@ async fn when_all_are_told_to_end_nothing_new_begins_and_every_end_is_awaited() 
     scene.hub.exit(a, RunEnd::Cancelled).await;
     scene.hub.exit(b, RunEnd::Cancelled).await;
     let (outcomes, _, out, _) = scene.ended().await;
-    let cancelled = || Ended::Run(RunEnd::Cancelled);
+    let cancelled = || Ended::Run(RunEnd::Cancelled, None);
     assert_eq!(outcomes.iter().filter(|outcome| outcome.end == cancelled()).count(), 2);
     assert_eq!(outcomes[2].end, Ended::NotRun);
     assert_eq!(out.text(), "web-1 | last words\n");
@@ -392,5 +392,5 @@ async fn an_output_that_nobody_takes_slows_its_node_and_holds_up_no_cancel() {
     drop(go_on);
     scene.hub.exit(a, RunEnd::Cancelled).await;
     let (outcomes, ..) = scene.ended().await;
-    assert_eq!(outcomes[0].end, Ended::Run(RunEnd::Cancelled));
+    assert_eq!(outcomes[0].end, Ended::Run(RunEnd::Cancelled, None));
 }

@@ -19,7 +19,8 @@ use clap::{Args, builder::ValueHint};
 use clap_complete::ArgValueCompleter;
 use jiff::{Span, SpanRelativeTo};
 use secmon_protocol::{
-    command::{Arg, RunEnd},
+    command::{Arg, RunEnd, Usage},
+    ecs,
     message::client::NodeSummary,
 };
 use serde_json::{Value, json};
@@ -199,15 +200,19 @@ pub(super) fn exit_code(end: &RunEnd) -> u8 {
     }
 }
 
-/// The last line of `run --json`: `end`, and `exit_code`, `signal` or `message` with it.
-fn end_json(end: &RunEnd) -> Value {
-    let word = secmon_protocol::ecs::run_end_word(end);
-    match end {
+/// The last line of `run --json`: `end`, and `exit_code`, `signal` or `message` with it, and `usage` where a process ran.
+fn end_json(end: &RunEnd, usage: Option<&Usage>) -> Value {
+    let word = ecs::run_end_word(end);
+    let mut line = match end {
         RunEnd::Exited(code) => json!({ "end": word, "exit_code": code }),
         RunEnd::Signalled(signal) => json!({ "end": word, "signal": signal }),
         RunEnd::Failed { message, .. } => json!({ "end": word, "message": message }),
         RunEnd::TimedOut | RunEnd::Cancelled | RunEnd::TooMuchOutput => json!({ "end": word }),
+    };
+    if let Some(usage) = usage {
+        line["usage"] = ecs::usage(usage);
     }
+    line
 }
 
 #[cfg(test)]
@@ -271,7 +276,9 @@ mod tests {
             RunEnd::TooMuchOutput,
             failed,
         ];
-        let lines = ends.map(|end| format!("{} {}", exit_code(&end), end_json(&end))).join("\n");
+        let mut lines = ends.map(|end| format!("{} {}", exit_code(&end), end_json(&end, None))).join("\n");
+        let usage = Usage { wall_ns: 5, user_ns: 4, system_ns: 3, max_rss: 2, output: 1 };
+        lines.push_str(&format!("\n{}", end_json(&RunEnd::Exited(0), Some(&usage))));
         insta::assert_snapshot!(lines, @r#"
         3 {"end":"exited","exit_code":3}
         137 {"end":"signalled","signal":9}
@@ -279,6 +286,7 @@ mod tests {
         125 {"end":"cancelled"}
         125 {"end":"too_much_output"}
         125 {"end":"failed","message":"too many"}
+        {"end":"exited","exit_code":0,"usage":{"max_rss_bytes":2,"output_bytes":1,"system_ns":3,"user_ns":4,"wall_ns":5}}
         "#);
     }
 }

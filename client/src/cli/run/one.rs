@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secmon_protocol::{
-    command::{CommandInfo, OutputStream, RunEnd, RunFailure},
+    command::{CommandInfo, OutputStream, RunEnd, RunFailure, Usage},
     ecs,
     limits::MAX_CHUNK,
 };
@@ -52,7 +52,7 @@ pub(super) async fn run(node: &str, what: &What, args: &RunArgs, common: &Common
         tokio::select! {
             ended = timeout(CANCEL_WITHIN, ending) => match ended {
                 // The exit code says what matters; an output that is closed needs no words.
-                Ok(Ok(end)) => drop(ends.end(&end).await),
+                Ok(Ok((end, usage))) => drop(ends.end(&end, usage.as_ref()).await),
                 Ok(Err(Failure::Closed)) => {}
                 Ok(Err(failure)) => complain(&failure.to_string()),
                 Err(_) => complain("the command was told to end, but its end was not reported in time"),
@@ -80,8 +80,8 @@ async fn start_and_copy(
     let options = RunOptions { stdin: line.input, ..RunOptions::default() };
     let (label, args) = (&line.what.label, line.what.args.clone());
     let run = running.insert(client.run(line.node, label, args, options).await?);
-    let end = match copy(run, ends).await {
-        Ok(end) => end,
+    let (end, took) = match copy(run, ends).await {
+        Ok(ended) => ended,
         // Nobody takes the output any more: the command is told to end, and what it still prints is dropped.
         Err(failure @ (Failure::Closed | Failure::Output(_))) => {
             let _ = timeout(CANCEL_WITHIN, async {
@@ -95,7 +95,7 @@ async fn start_and_copy(
         Err(Failure::Client(error)) => return Err(coded(&error)),
         Err(other) => return Err(other),
     };
-    ends.end(&end).await?;
+    ends.end(&end, took.as_ref()).await?;
     match &end {
         RunEnd::Exited(_) | RunEnd::Signalled(_) => {}
         RunEnd::TimedOut => complain(&format!("{label} on {} was ended: its time was up", line.node)),
@@ -144,7 +144,7 @@ fn not_run(line: &Line<'_>, message: &str, near: &[String]) -> String {
 }
 
 /// Copies a run's output here, and our input there, until its end.
-async fn copy(run: &mut Run, ends: &mut Ends) -> Result<RunEnd, Failure> {
+async fn copy(run: &mut Run, ends: &mut Ends) -> Result<(RunEnd, Option<Usage>), Failure> {
     let mut started = false;
     loop {
         let room = run.input_room();
@@ -167,7 +167,7 @@ async fn copy(run: &mut Run, ends: &mut Ends) -> Result<RunEnd, Failure> {
             Ok(Some(RunEvent::Started { .. })) => started = true,
             Ok(Some(RunEvent::InputWanted)) => {}
             Ok(Some(RunEvent::Output { stream, data })) => ends.output(stream, &data).await?,
-            Ok(Some(RunEvent::Exit { end, .. })) => return Ok(end),
+            Ok(Some(RunEvent::Exit { end, usage })) => return Ok((end, usage)),
             Ok(None) => return Err(lost("the run is over already".to_owned())),
             // The command ran: whatever became of the hub, it is secmon that failed.
             Err(error) if started => return Err(lost(error.to_string())),
@@ -226,8 +226,8 @@ impl Ends {
         Ok(())
     }
 
-    async fn end(&mut self, end: &RunEnd) -> Result<(), Failure> {
-        if self.json { self.line(&end_json(end)).await } else { Ok(()) }
+    async fn end(&mut self, end: &RunEnd, usage: Option<&Usage>) -> Result<(), Failure> {
+        if self.json { self.line(&end_json(end, usage)).await } else { Ok(()) }
     }
 
     async fn line(&mut self, value: &Value) -> Result<(), Failure> {
