@@ -90,12 +90,14 @@ impl Remote {
     async fn run(mut self) {
         let mut limit = FASTEST;
         let mut said = String::new();
+        let socket = self.socket.clone();
+        // Nothing is answered before it is known whether there is a runner: what may be run comes first.
+        let mut connected = tokio::select! {
+            biased;
+            connected = connect(&socket) => connected,
+            () = self.cancel.cancelled() => return,
+        };
         loop {
-            let connected = tokio::select! {
-                biased;
-                connected = connect(&self.socket) => connected,
-                () = self.cancel.cancelled() => return,
-            };
             let error = match connected {
                 Err(error) => error,
                 Ok((reader, writer)) => {
@@ -117,9 +119,12 @@ impl Remote {
             said = text;
             let pause = rand::rng().random_range(FASTEST..=limit.max(FASTEST * 2));
             limit = (limit * 2).min(SLOWEST);
-            if self.away(pause).await.is_err() {
-                return;
-            }
+            let again = async {
+                sleep(pause).await;
+                connect(&socket).await
+            };
+            let Ok(next) = self.away(again).await else { return };
+            connected = next;
         }
     }
 
@@ -133,14 +138,13 @@ impl Remote {
         self.held.push_back(RunnerToNode::Commands(vec![]));
     }
 
-    /// Answers for a runner that is away, for a while.
-    async fn away(&mut self, pause: Duration) -> Result<(), Over> {
-        let pause = sleep(pause);
-        tokio::pin!(pause);
+    /// Answers for a runner that is away, while it is tried for.
+    async fn away<T>(&mut self, again: impl Future<Output = T>) -> Result<T, Over> {
+        tokio::pin!(again);
         loop {
             tokio::select! {
                 () = self.cancel.cancelled() => return Err(Over::Stopping),
-                () = &mut pause => return Ok(()),
+                next = &mut again => return Ok(next),
                 room = self.news.reserve(), if !self.held.is_empty() => {
                     let (Ok(room), Some(message)) = (room, self.held.pop_front()) else { return Err(Over::Alone) };
                     room.send(message);

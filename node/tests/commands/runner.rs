@@ -270,6 +270,21 @@ async fn a_second_node_waits_until_the_first_is_gone() {
 }
 
 #[tokio::test]
+async fn a_runner_that_says_nothing_is_one_that_is_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("sock");
+    let _deaf = tokio::net::UnixListener::bind(&socket).unwrap();
+    let mut scene = Scene::of(CommandsSection { allowlist: None, runner: Some(socket) }, dir);
+    assert_eq!(scene.labels().await, Vec::<String>::new());
+    for job in 1..200 {
+        scene.start(job, "who").await;
+        assert_eq!(scene.refusal(job).await.0, RunFailure::Refused);
+    }
+    scene.cancel.cancel();
+    scene.rest().await;
+}
+
+#[tokio::test]
 async fn output_passes_whole_through_the_socket() {
     let own = geteuid().as_raw();
     let mut runner = Runner::start(own);
