@@ -304,7 +304,10 @@ impl Actor {
             }
             Message::Jobs(wanted, reply) => return Some(defer(reply, Ok(core.list_jobs(&wanted)))),
             Message::Job(asked, reply) => return Some(defer(reply, core.job(&asked))),
-            Message::ReadJob(asked, reply) => return Some(defer(reply, core.job_to_read(&asked))),
+            Message::ReadJob(asked, reply) => {
+                let answer = core.job_to_read(now, &asked, out);
+                return Some(defer(reply, answer));
+            }
             Message::CancelJob(asked, reply) => {
                 let answer = core.cancel_job(now, &asked, out);
                 return Some(defer(reply, answer));

@@ -35,6 +35,9 @@ Examples:
 
 A beginning of the number that no other job has is enough.";
 
+/// So many jobs are listed unless somebody says otherwise: a few screens.
+const SHOWN: u32 = 100;
+
 /// Arguments of `jobs`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = JOBS_EXAMPLES, after_long_help = format!("{JOBS_EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -42,13 +45,12 @@ pub struct JobsArgs {
     /// Only jobs of nodes whose name or id matches; * and ? are wildcards; may be given several times
     #[arg(long, value_name = "PATTERN", add = ArgValueCompleter::new(complete::node))]
     node: Vec<String>,
-    /// Only jobs in this state: queued, sent, running, finished, failed, cancelled, expired, lost; may be given several
-    /// times
+    /// Only jobs in this state; may be given several times
     #[arg(long, value_name = "STATE", value_parser = states())]
     state: Vec<String>,
-    /// At most so many, the latest
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=MAX_JOBS as i64))]
-    limit: u32,
+    /// At most so many, the latest [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_JOBS as i64))]
+    limit: Option<u32>,
     /// Print one JSON object per job
     #[arg(long)]
     json: bool,
@@ -101,7 +103,7 @@ pub(super) async fn jobs(args: &JobsArgs, common: &Common) -> Result<u8, Failure
     }
     let wanted = |state: &JobState| args.state.iter().any(|word| word == state.as_str());
     let states = JobState::ALL.into_iter().filter(wanted).collect();
-    let filter = JobFilter { nodes: args.node.clone(), states, limit: args.limit };
+    let filter = JobFilter { nodes: args.node.clone(), states, limit: args.limit.unwrap_or(SHOWN) };
     let asked = !args.node.is_empty() || !args.state.is_empty();
     let (jobs, more) = common.connect().await?.jobs(filter).await?;
     if jobs.is_empty() && !args.json {
@@ -112,7 +114,7 @@ pub(super) async fn jobs(args: &JobsArgs, common: &Common) -> Result<u8, Failure
     } else {
         print(&render::jobs(&jobs, now(), &look()))?;
     }
-    if more {
+    if more && args.limit.is_none() {
         note(&format!("there are more than these {}; --limit, --node and --state choose", jobs.len()));
     }
     Ok(0)
@@ -145,11 +147,16 @@ pub(super) async fn job(args: &JobArgs, common: &Common) -> Result<u8, Failure> 
 async fn output(job: &str, follow: bool, common: &Common) -> Result<u8, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Output)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Output)?;
-    tokio::select! {
-        ended = copy(job, follow, common) => ended,
-        _ = interrupt.recv() => Ok(130),
-        _ = terminate.recv() => Ok(143),
+    let code = tokio::select! {
+        ended = copy(job, follow, common) => return ended,
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    };
+    // Who is used to `run` may think that it is over.
+    if follow {
+        note("the job goes on; `secmon job cancel` ends it");
     }
+    Ok(code)
 }
 
 async fn copy(job: &str, follow: bool, common: &Common) -> Result<u8, Failure> {

@@ -25,6 +25,8 @@ struct Stream {
     /// Whether it goes to a terminal.
     escape: bool,
     begun: Vec<u8>,
+    /// Whether bytes were passed on as they came, and did not end with an end of line.
+    open: bool,
 }
 
 impl Prefixed {
@@ -35,16 +37,17 @@ impl Prefixed {
         let stream = |look: &Look, bar: Style| {
             let name = look.paint(style(name), &format!("{:<1$}", printable(name), width.min(WIDEST)));
             let prefix = format!("{name} {} ", look.paint(bar, "|")).into_bytes();
-            Stream { prefix, escape: look.terminal, begun: vec![] }
+            Stream { prefix, escape: look.terminal, begun: vec![], open: false }
         };
         let bar = Style::new().dimmed();
         Self { stdout: stream(stdout, bar), stderr: stream(stderr, AnsiColor::Red.on_default()) }
     }
 
-    /// Without a prefix: whole lines, and safe ones where a terminal is.
+    /// Without a prefix: safe lines where a terminal is, elsewhere the bytes as they come. The last line has an end.
     #[must_use]
     pub fn bare(stdout: &Look, stderr: &Look) -> Self {
-        let stream = |look: &Look| Stream { prefix: vec![], escape: look.terminal, begun: vec![] };
+        let stream =
+            |look: &Look| Stream { prefix: vec![], escape: look.terminal, begun: vec![], open: false };
         Self { stdout: stream(stdout), stderr: stream(stderr) }
     }
 
@@ -59,6 +62,9 @@ impl Prefixed {
     pub fn finish(&mut self, stream: OutputStream) -> Vec<u8> {
         let stream = self.stream(stream);
         let mut out = vec![];
+        if std::mem::take(&mut stream.open) {
+            out.push(b'\n');
+        }
         if !stream.begun.is_empty() {
             let line = std::mem::take(&mut stream.begun);
             stream.line(&line, &mut out);
@@ -76,6 +82,10 @@ impl Prefixed {
 
 impl Stream {
     fn push(&mut self, data: &[u8]) -> Vec<u8> {
+        if self.prefix.is_empty() && !self.escape {
+            self.open = data.last().map_or(self.open, |byte| *byte != b'\n');
+            return data.to_vec();
+        }
         let mut out = Vec::with_capacity(data.len() + data.len() / 4 + self.prefix.len());
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             match piece.split_last() {
@@ -185,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_held_within_bounds() {
-        let mut lines = Prefixed::bare(&Look::plain(), &Look::plain());
+        let mut lines = Prefixed::bare(&terminal(), &terminal());
         let mut out = vec![];
         for _ in 0..100 {
             out.extend(lines.push(OUT, &[b'x'; 1000]));
@@ -205,6 +215,15 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_no_terminal_shows_and_no_name_precedes_are_passed_on_as_they_are() {
+        let mut lines = Prefixed::bare(&Look::plain(), &Look::plain());
+        let long = [b'x'; 3 * LONGEST_LINE];
+        assert_eq!(lines.push(OUT, &long), long);
+        assert_eq!(lines.finish(OUT), b"\n", "but what follows begins on a line of its own");
+        assert_eq!((lines.push(OUT, b"a\n"), lines.finish(OUT)), (b"a\n".to_vec(), vec![]));
+    }
+
+    #[test]
     fn a_name_has_its_colour() {
         let look = Look { colour: true, ..terminal() };
         let of = |name| text(Prefixed::new(name, 5, &look, &look).push(OUT, b"x\n"));
@@ -217,13 +236,19 @@ mod tests {
         fn however_it_is_cut_the_same_lines_come(
             data in proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..300),
             cuts in proptest::collection::vec(0_usize..300, 0..10),
+            kind in 0..3,
         ) {
-            let mut whole = Prefixed::bare(&Look::plain(), &Look::plain());
+            let of = || match kind {
+                0 => Prefixed::bare(&Look::plain(), &Look::plain()),
+                1 => Prefixed::bare(&terminal(), &terminal()),
+                _ => Prefixed::new("web-1", 5, &Look::plain(), &Look::plain()),
+            };
+            let mut whole = of();
             let mut expected = whole.push(OUT, &data);
             expected.extend(whole.finish(OUT));
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(data.len())).collect();
             cuts.sort_unstable();
-            let mut pieces = Prefixed::bare(&Look::plain(), &Look::plain());
+            let mut pieces = of();
             let (mut got, mut from) = (vec![], 0);
             for cut in cuts.into_iter().chain([data.len()]) {
                 got.extend(pieces.push(OUT, &data[from..cut]));

@@ -229,7 +229,7 @@ fn hub(e: &HubEvent) -> String {
             format!("{} was refused {}: {}", requester(&run.by), command(run), printable(reason))
         }
         HubEvent::CommandQueued { run, expires } => {
-            let until = expires.rfc3339();
+            let until = expires.timestamp().strftime("%Y-%m-%dT%H:%M:%SZ");
             format!("{} queued {} until {until} (job {})", requester(&run.by), command(run), run.job)
         }
         HubEvent::Denied { by, request, reason, unlogged } => {

@@ -15,7 +15,7 @@ pub enum Needs {
     View,
     /// That the command may be run on the node. Who lacks it is refused by the core, in a record of the command.
     Start,
-    /// That the job's command may be run on its node.
+    /// That the job's command may be run on its node; the core logs who lacks it.
     Run,
     /// That the node may be administered.
     Administer,
@@ -30,6 +30,12 @@ impl Needs {
             Self::Run => Some(Role::Operator),
             Self::Administer => Some(Role::Admin),
         }
+    }
+
+    /// Whether the core logs a denial, for it knows the run or the job.
+    #[must_use]
+    pub fn logged_by_core(self) -> bool {
+        matches!(self, Self::Start | Self::Run)
     }
 }
 

@@ -2,10 +2,8 @@
 //!
 //! `section` is what the file says, `names` asks the system for the numbers of whom it names, `rules` finds those
 //! that apply to a peer, and `grants` answers what they let it do; `kind` is the table of what each request needs.
-//! `denials` says how many denials are logged, `reach` who cannot even get to the socket. All but `names` and `reach`
-//! are pure. What is asked about which node is for whoever knows the node to check: the connection or the core.
+//! `reach` finds who cannot even get to the socket. All but `names` and `reach` are pure. What is asked about which node is for whoever knows the node to check: the connection or the core.
 
-mod denials;
 mod grants;
 pub mod kind;
 mod names;
@@ -13,15 +11,14 @@ mod reach;
 mod rules;
 mod section;
 
-pub(crate) use self::{
-    denials::Denials,
-    names::{groups, peer_groups, user},
-    reach::warn_of_closed_doors,
-    section::check,
-};
 pub use self::{
     grants::Grants,
     kind::{Needs, RequestKind},
     rules::{Access, Peer},
     section::{AccessSection, Account},
+};
+pub(crate) use self::{
+    names::{groups, peer_groups, user},
+    reach::warn_of_closed_doors,
+    section::check,
 };

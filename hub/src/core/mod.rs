@@ -51,7 +51,6 @@ pub use self::{
     },
 };
 use self::{log::Log, node::Node, runs::Runs};
-use crate::access::Denials;
 pub use crate::ca::Fingerprint;
 
 /// The time, as the caller read it.
@@ -226,7 +225,6 @@ pub struct Core {
     dirty: BTreeMap<NodeId, Dirty>,
     /// The acknowledgements that go out with the next flush.
     acks: BTreeMap<Link, Seq>,
-    denials: Denials,
 }
 
 impl Core {
@@ -257,7 +255,6 @@ impl Core {
             runs,
             dirty: BTreeMap::new(),
             acks: BTreeMap::new(),
-            denials: Denials::default(),
         }
     }
 
@@ -266,8 +263,7 @@ impl Core {
     pub fn restore(&mut self, kept: Kept) {
         let log = self.log.restored(kept.log);
         let runs = self.runs.restored(kept.jobs);
-        let denials = std::mem::take(&mut self.denials);
-        *self = Self { denials, ..Self::with(log, kept.nodes, (kept.tokens, runs), self.heartbeat) };
+        *self = Self::with(log, kept.nodes, (kept.tokens, runs), self.heartbeat);
     }
 
     /// The last place of the log.

@@ -37,7 +37,7 @@ pub use self::{
     attached::{MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT, MAX_RUNS_PER_NODE, RunRequest},
     spool::Piece,
 };
-use self::{attached::Asker, spool::Spool};
+use self::{attached::Asker, audit::Audit, spool::Spool};
 use super::{ClientId, Core, Dirty, Effect, Effects, Link, Now, Write};
 use crate::access::Grants;
 
@@ -163,6 +163,7 @@ pub(super) struct Runs {
     cut_off: Vec<JobId>,
     /// Whether it was looked for jobs of nodes that are not known any more.
     settled: bool,
+    audit: Audit,
 }
 
 impl Runs {
@@ -183,9 +184,10 @@ impl Runs {
         runs
     }
 
-    /// After the store refused a batch.
-    pub(super) fn restored(&self, kept: Vec<(JobRow, Vec<Piece>)>) -> Self {
-        Self::found(kept, self.limits)
+    /// After the store refused a batch: what is not stored stays.
+    pub(super) fn restored(&mut self, kept: Vec<(JobRow, Vec<Piece>)>) -> Self {
+        let audit = std::mem::take(&mut self.audit);
+        Self { audit, ..Self::found(kept, self.limits) }
     }
 
     fn next(&mut self) -> u64 {

@@ -198,7 +198,7 @@ impl Output {
             Ok(_) => Some(self.buffer.split().freeze()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => {
-                tracing::warn!(job = job.0, stream = stream.as_str(), %error, "cannot read a command's output");
+                tracing::warn!(job = %job, stream = stream.as_str(), %error, "cannot read a command's output");
                 *pipe = None;
                 None
             }
@@ -243,7 +243,7 @@ impl Input {
         let mut pipe = match pipe::Sender::from_owned_fd(pipe) {
             Ok(pipe) => pipe,
             Err(error) => {
-                return tracing::warn!(job = way.job.0, %error, "cannot write a command's input");
+                return tracing::warn!(job = %way.job, %error, "cannot write a command's input");
             }
         };
         let mut owed = 0;

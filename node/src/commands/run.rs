@@ -74,7 +74,7 @@ impl Run {
                 return (RunEnd::Failed { why: RunFailure::Spawn, message }, None);
             }
         };
-        tracing::info!(%label, job = self.job.0, pid = processes.pid(), "command started");
+        tracing::info!(%label, job = %self.job, pid = processes.pid(), "command started");
         let way = Way { job: self.job, news: &self.news, credit: &self.credit };
         let flow = Flow::default();
         let pid = processes.pid();
@@ -99,7 +99,7 @@ impl Run {
                     Ok(output) => output.carry(&way, &flow, invocation.max_output).await,
                     Err(error) => {
                         let stream = OutputStream::Stdout.as_str();
-                        tracing::warn!(job = way.job.0, stream, %error, "cannot read a command's output");
+                        tracing::warn!(job = %way.job, stream, %error, "cannot read a command's output");
                         Carried::All
                     }
                 }
@@ -121,7 +121,7 @@ impl Run {
             max_rss: ended.max_rss,
             output: flow.printed.load(Relaxed),
         });
-        tracing::info!(%label, job = self.job.0, ?end, "command ended");
+        tracing::info!(%label, job = %self.job, ?end, "command ended");
         (end, usage)
     }
 
@@ -154,7 +154,7 @@ impl Run {
                     reason = too_much(how);
                 }
                 () = flow.silence() => {
-                    tracing::info!(job = self.job.0, "what the command left behind is silent and is ended");
+                    tracing::info!(job = %self.job, "what the command left behind is silent and is ended");
                 }
                 why = self.has_to_end(deadline) => match why {
                     // The command itself was done in time.
@@ -195,7 +195,7 @@ impl Run {
         }
         if !gone {
             tracing::error!(
-                job = self.job.0,
+                job = %self.job,
                 pid = processes.pid(),
                 "processes of a command do not end, even by SIGKILL"
             );

@@ -377,6 +377,10 @@ impl Core {
 
     /// The executor has ended, and everything with it.
     pub(super) fn handle_executor_gone(&mut self) {
+        if self.closed.is_none() {
+            // One that stops keeps its word on what may be run, for when it is back.
+            self.handle_news(RunnerToNode::Commands(vec![]));
+        }
         let closed = *self.closed.get_or_insert((
             RunFailure::Stopped,
             "the part of the node that runs commands has ended; see the node's log, and restart it",
@@ -501,6 +505,9 @@ fn never_started(end: &RunEnd) -> bool {
     matches!(end, RunEnd::Failed { why: UnknownLabel | Busy | Spawn | Refused | BadArgument, .. })
 }
 
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile;
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod model;

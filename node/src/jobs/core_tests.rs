@@ -543,6 +543,7 @@ fn a_node_that_stops_tells_every_end_and_starts_nothing() {
 #[test]
 fn an_executor_that_ends_ends_what_it_had_and_nothing_starts_any_more() {
     let mut core = linked();
+    core.handle_news(RunnerToNode::Commands(vec![CommandInfo::plain("x", "", 1)]));
     core.start_detached();
     core.hub(run(order(8, false)));
     core.hub(run(order(9, true)));
@@ -550,7 +551,7 @@ fn an_executor_that_ends_ends_what_it_had_and_nothing_starts_any_more() {
     core.answer(Answer::New);
     let mut told = core.messages();
     told.sort();
-    assert_eq!(told, ["7 Stopped", "8 Stopped", "9 Stopped"]);
+    assert_eq!(told, ["7 Stopped", "8 Stopped", "9 Stopped", "commands 0"]);
     core.hub(run(order(10, false)));
     assert_eq!((core.messages(), core.ordered()), (vec!["10 Stopped".to_owned()], vec![]));
 }

@@ -19,6 +19,8 @@ pub struct NodeSetup {
     pub wireguard: bool,
     /// The text of the allowlist.
     pub commands: String,
+    /// The socket of the runner that starts commands, where it is not the node.
+    pub runner: Option<PathBuf>,
 }
 
 impl NodeSetup {
@@ -32,7 +34,13 @@ impl NodeSetup {
         if !utmp.exists() {
             fs::write(&utmp, []).expect("the lab is ours");
         }
-        Self { auth: "source = \"off\"".to_owned(), utmp, wireguard: false, commands: String::new() }
+        Self {
+            auth: "source = \"off\"".to_owned(),
+            utmp,
+            wireguard: false,
+            commands: String::new(),
+            runner: None,
+        }
     }
 
     /// With an allowlist.
@@ -49,6 +57,13 @@ impl NodeSetup {
         self
     }
 
+    /// With a runner at this socket.
+    #[must_use]
+    pub fn with_runner(mut self, socket: &Path) -> Self {
+        self.runner = Some(socket.to_owned());
+        self
+    }
+
     fn write(&self, lab: &Lab, name: &str) -> PathBuf {
         let allowlist = lab.write(&format!("{name}.commands.toml"), &self.commands);
         let config = format!(
@@ -58,6 +73,8 @@ impl NodeSetup {
             self.wireguard,
             arg(&allowlist),
         );
+        let runner = self.runner.iter().map(|socket| format!("runner = {:?}\n", arg(socket)));
+        let config = [config].into_iter().chain(runner).collect::<String>();
         lab.write(&format!("{name}.toml"), config)
     }
 }

@@ -64,7 +64,10 @@ pub(super) async fn detach(
                     }
                     Err(error) => {
                         failed += 1;
-                        complain(&format!("{name}: {}", hinted(error, args)));
+                        let why = hinted(error, args).to_string();
+                        // Some refusals begin with the name.
+                        let named = why.starts_with(&name);
+                        complain(&if named { why } else { format!("{name}: {why}") });
                     }
                 }
             }
@@ -88,7 +91,9 @@ async fn submit(client: &Client, node: &str, what: &What, args: &RunArgs) -> Res
 fn hinted(failure: Failure, args: &RunArgs) -> Failure {
     match &failure {
         Failure::Client(error @ ClientError::Request(refusal))
-            if refusal.code == ErrorCode::NodeAway && args.queue_for.is_none() =>
+            if refusal.code == ErrorCode::NodeAway
+                && args.queue_for.is_none()
+                && !refusal.message.contains("--queue-for") =>
         {
             let message = format!("{error}; --queue-for 8h waits for it");
             Failure::Other { message, code: error.exit_code() }

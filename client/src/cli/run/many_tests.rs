@@ -377,7 +377,7 @@ async fn a_hub_that_is_lost_is_a_failure_of_every_node() {
 
 #[tokio::test]
 async fn an_output_that_nobody_takes_slows_its_node_and_holds_up_no_cancel() {
-    let (go_on, stuck) = std::sync::mpsc::channel();
+    let (go_on, stuck) = std::sync::mpsc::sync_channel(1);
     let screen = Screen::new(Box::new(Stuck(stuck)), Box::new(Closed));
     let mut scene =
         Scene::on(screen, 1, Order::Parallel(1), Form::Prefixed, Written::default(), Written::default())

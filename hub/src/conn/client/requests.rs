@@ -118,13 +118,13 @@ impl Requests {
         let (words, node) = (kind::in_words(&message), kind::node(&message).map(str::to_owned));
         // Who cannot do it anywhere is refused before anything is looked for.
         let able = needs.least().map_or(Ok(()), |least| self.grants.check_role(least, &words));
-        let answer = match (able, kind::request(&message)) {
-            (Err(refusal), Some(request)) => Some(HubToClient::Error { request, refusal }),
-            _ => self.perform(message).await?,
+        let (answer, logged) = match (able, kind::request(&message)) {
+            (Err(refusal), Some(request)) => (Some(HubToClient::Error { request, refusal }), false),
+            _ => (self.perform(message).await?, needs.logged_by_core()),
         };
         if let Some(HubToClient::Error { refusal, .. }) = &answer
             && refusal.code == ErrorCode::NotPermitted
-            && needs != Needs::Start
+            && !logged
         {
             let (by, reason) = (self.by.clone(), refusal.message.clone());
             let denial = Denial { by, request: words, node, reason };

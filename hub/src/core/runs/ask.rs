@@ -81,20 +81,25 @@ impl Core {
     /// A job whose output somebody wants.
     ///
     /// # Errors
-    /// There is none, or several; or he may not read it.
-    pub fn job_to_read(&self, asked: &JobAsk) -> Result<JobSummary, Refusal> {
+    /// There is none, or several; or he may not read it, which is logged.
+    pub fn job_to_read(
+        &mut self,
+        now: Now,
+        asked: &JobAsk,
+        out: &mut Effects,
+    ) -> Result<JobSummary, Refusal> {
         let job = self.job(asked)?;
-        Self::permit(asked, &job)?;
+        self.permit(now, asked, ("read the output of job", &job), out)?;
         Ok(job)
     }
 
     /// Somebody wants a job to end.
     ///
     /// # Errors
-    /// There is none, or several; it is over; or he may not.
+    /// There is none, or several; it is over; or he may not, which is logged.
     pub fn cancel_job(&mut self, now: Now, asked: &JobAsk, out: &mut Effects) -> Result<JobSummary, Refusal> {
         let job = self.job(asked)?;
-        Self::permit(asked, &job)?;
+        self.permit(now, asked, ("cancel job", &job), out)?;
         let id = job.run.job;
         if job.state.is_over() {
             let since = job.ended.map_or(String::new(), |ended| format!(" since {}", ended.rfc3339()));
@@ -114,12 +119,21 @@ impl Core {
         self.job(&JobAsk { job: id.to_string(), ..asked.clone() })
     }
 
-    /// Whoever asked for a job may read and end it, and whoever may run its command on its node.
-    fn permit(asked: &JobAsk, job: &JobSummary) -> Result<(), Refusal> {
+    fn permit(
+        &mut self,
+        now: Now,
+        asked: &JobAsk,
+        (what, job): (&str, &JobSummary),
+        out: &mut Effects,
+    ) -> Result<(), Refusal> {
         if job.run.by.uid == asked.by.uid {
             return Ok(());
         }
-        asked.grants.may_run(&job.name, &job.run.label)
+        let permitted = asked.grants.may_run(&job.name, &job.run.label);
+        if let Err(refusal) = &permitted {
+            self.log_denial(now, &asked.by, (what, job), refusal, out);
+        }
+        permitted
     }
 
     /// A job that who asks may see, by its number or the beginning of it.

@@ -261,10 +261,11 @@ fn refusals_in_a_loop_do_not_fill_the_log_and_are_counted() {
         records += told(&asks(&mut core, run(request, 0))).len();
     }
     assert_eq!(records, 20);
-    let out = effects(&mut core, |core, out| core.handle_run(at(5), CLIENT, run(1, 0), out));
+    let out = effects(&mut core, |core, out| core.handle_tick(at(5), out));
     let told = told(&out);
-    let [(NodeId::HUB, HubEvent::CommandRefused { reason, .. })] = &told[..] else { panic!("{told:?}") };
-    assert!(reason.contains("480 were not"), "{reason}");
+    let [(NodeId::HUB, HubEvent::Denied { by, unlogged: 480, .. })] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(by.uid, 1000);
+    assert!(effects(&mut core, |core, out| core.handle_tick(at(9), out)).is_empty());
 }
 
 #[test]
