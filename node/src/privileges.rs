@@ -81,7 +81,8 @@ pub fn needs() -> Vec<Need> {
 pub(crate) fn tell() {
     for Need { what, grant, unseen, how } in needs() {
         if let Grant::Missing(why) = grant {
-            tracing::warn!(%what, %why, %unseen, %how, "this node does not see everything");
+            // Not a warning: the watchers give that of what is really there to be seen.
+            tracing::info!(%what, %why, %unseen, %how, "this node does not see everything");
         }
     }
 }

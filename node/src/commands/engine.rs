@@ -17,6 +17,7 @@ use secmon_protocol::{
     ids::JobId,
     limits::{MAX_CHUNK, OUTPUT_WINDOW, chunk_cost},
     message::runner::{NodeToRunner, RunnerToNode},
+    text::printable,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -124,6 +125,8 @@ impl Engine {
                 order = orders.recv() => {
                     let Some(order) = order else { break };
                     if let Err(violation) = self.take(order) {
+                        // It may quote what the hub sent.
+                        let violation = printable(&violation.to_string());
                         tracing::error!(%violation, "an order breaks the conversation with what starts commands; all commands are ended");
                         break;
                     }
