@@ -61,8 +61,17 @@ fn each_user_of_a_hub_may_do_what_the_rules_say_and_the_rest_is_denied_and_logge
     refused(&client(OPS, &["run", "web1", "other"]), 5, &["run other on web1", "hello*"]);
     refused(&client(STRANGER, &["list"]), 5, &["uid 4100003 may not", "[[access]]", "sudo"]);
 
+    let who = client(OPS, &["whoami"]);
+    assert_eq!(who.code(), 0, "{who}");
+    for said in ["[[access]] 2 (group 4100002)", "operator", "web*", "hello*"] {
+        assert!(who.out().contains(said), "{said:?} is not said\n{who}");
+    }
+    refused(&client(OPS, &["remove", "web1", "--yes"]), 5, &["may not remove", "admin", "[[access]] 2"]);
+
     let denied = watch.find("the stranger's denial", |event| text(event, "user.id") == "4100003");
     assert_eq!(text(&denied, "secmon.type"), "access.denied");
+    assert_eq!(hub.client(&["remove", "web1", "--yes"]).code(), 0);
+    assert!(hub.listed("web1").is_none());
 }
 
 #[test]

@@ -28,8 +28,10 @@ impl Core {
         if !self.runs.admit_refusal(now.mono, &denial.by) {
             return;
         }
-        let named = denial.node.and_then(|node| node.parse::<NodeName>().ok());
-        let known = named.and_then(|name| self.names.get(&name).map(|id| (*id, name)));
+        let by_name =
+            |node: &String| node.parse::<NodeName>().ok().and_then(|name| self.names.get(&name).copied());
+        let id = denial.node.as_ref().and_then(|node| by_name(node).or_else(|| node.parse().ok()));
+        let known = id.and_then(|id| self.nodes.get(&id)).map(|node| (node.row.id, node.row.name.clone()));
         let (id, name) = known.unwrap_or_else(|| (NodeId::HUB, NodeName::hub()));
         let Denial { by, request, reason, .. } = denial;
         let event = HubEvent::Denied { by, request, reason, unlogged: 0 };

@@ -139,7 +139,9 @@ fn a_denial_is_about_the_node_that_was_named_or_about_the_hub() {
         other => panic!("{other:?}"),
     };
     let types = vec!["access.denied".to_owned()];
-    assert_eq!(about(denied(&mut core, 1, Some("web-1"))), (id, "web-1".into(), types.clone()));
+    for node in ["web-1", &id.to_string()] {
+        assert_eq!(about(denied(&mut core, 1, Some(node))), (id, "web-1".into(), types.clone()));
+    }
     for node in [Some("db-1"), Some("no name\n"), None] {
         assert_eq!(about(denied(&mut core, 1, node)), (NodeId::HUB, "hub".into(), types.clone()));
     }
