@@ -83,7 +83,10 @@ impl Runner {
     async fn node_of(&self, uid: u32, labels: &[&str]) -> String {
         // A copy that everybody may execute.
         let binary = self.dir.path().join(format!("test-{uid}"));
-        fs::copy(env::current_exe().unwrap(), &binary).unwrap();
+        // By another process: a file that this one has open for writing, or a child that it is just starting, cannot be
+        // executed (ETXTBSY).
+        let copied = Command::new("cp").arg(env::current_exe().unwrap()).arg(&binary).status().unwrap();
+        assert!(copied.success());
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
         let mut command = Command::new(binary);
         command
