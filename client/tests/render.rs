@@ -95,7 +95,7 @@ fn one_of_each() -> Vec<Detail> {
     let user = |e: &mut AuthEvent| e.user = Some("root".into());
     let mut all = vec![
         Detail::Hub(HubEvent::Enrolled { replaced: false }),
-        Detail::Hub(HubEvent::Removed),
+        Detail::Hub(HubEvent::Removed { by: by.clone() }),
         Detail::Hub(HubEvent::Connected { address: "10.0.0.1:4000".into(), agent: "0.1.0".into() }),
         Detail::Hub(HubEvent::Disconnected { reason: "no heartbeat for 30 s".into() }),
         Detail::Facet(FacetId::SESSIONS, FacetStatus::Ready),

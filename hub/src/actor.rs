@@ -265,7 +265,7 @@ impl Actor {
                 }
             }
             Message::Tick => {}
-            Message::Remove(_, _, reply) => drop(reply.send(Err(refusal))),
+            Message::Remove(_, _, _, reply) => drop(reply.send(Err(refusal))),
             // The hub's own log has it, as the end of a connection or as a warning.
             Message::Denied(_) => {}
             other => return Some(other),
@@ -334,8 +334,8 @@ impl Actor {
                 let answer = core.join(now, &secret, papers, &agent, out);
                 return Some(defer(reply, answer));
             }
-            Message::Remove(node, grants, reply) => {
-                let answer = core.remove(now, &grants, &node, out);
+            Message::Remove(node, grants, by, reply) => {
+                let answer = core.remove(now, (&grants, &by), &node, out);
                 return Some(defer(reply, answer));
             }
             Message::Denied(denial) => core.handle_denied(now, *denial, out),

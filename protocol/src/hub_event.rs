@@ -20,7 +20,10 @@ pub enum HubEvent {
         replaced: bool,
     },
     /// A node was removed.
-    Removed,
+    Removed {
+        /// By whom.
+        by: Requester,
+    },
     /// A node's connection stands.
     Connected {
         /// The node's address.
@@ -115,7 +118,7 @@ impl HubEvent {
     pub fn event_type(&self) -> EventType {
         match self {
             Self::Enrolled { .. } => EventType::NodeEnrolled,
-            Self::Removed => EventType::NodeRemoved,
+            Self::Removed { .. } => EventType::NodeRemoved,
             Self::Connected { .. } => EventType::NodeConnected,
             Self::Disconnected { .. } => EventType::NodeDisconnected,
             Self::Gap { .. } => EventType::Gap,

@@ -209,7 +209,7 @@ fn hub(e: &HubEvent) -> String {
     match e {
         HubEvent::Enrolled { replaced: false } => "enrolled".to_owned(),
         HubEvent::Enrolled { replaced: true } => "enrolled anew; its old papers are refused".to_owned(),
-        HubEvent::Removed => "removed".to_owned(),
+        HubEvent::Removed { by } => format!("removed by {}", requester(by)),
         HubEvent::Connected { address, agent } => {
             format!("connected from {} (version {})", printable(address), printable(agent))
         }

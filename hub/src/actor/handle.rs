@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use secmon_protocol::{
+    hub_event::Requester,
     ids::{Cursor, NodeId, NodeName, RequestId},
     message::{
         ErrorCode, Refusal,
@@ -115,7 +116,7 @@ pub(crate) enum Message {
     /// Spend a token: its secret's hash, the new papers, the node's version.
     Join(Fingerprint, Fingerprint, String, Reply<Admission>),
     /// Remove a node.
-    Remove(String, Arc<Grants>, Reply<(NodeId, NodeName)>),
+    Remove(String, Arc<Grants>, Requester, Reply<(NodeId, NodeName)>),
     /// Somebody was denied something.
     Denied(Box<Denial>),
 }

@@ -1,7 +1,7 @@
 //! Removing a node: it is locked out and forgotten, and its name is free.
 
 use secmon_protocol::{
-    hub_event::HubEvent,
+    hub_event::{HubEvent, Requester},
     ids::{NodeId, NodeName},
     message::Refusal,
 };
@@ -21,7 +21,7 @@ impl Core {
     pub fn remove(
         &mut self,
         now: Now,
-        grants: &Grants,
+        (grants, by): (&Grants, &Requester),
         wanted: &str,
         out: &mut Effects,
     ) -> Result<(NodeId, NodeName), Refusal> {
@@ -36,15 +36,15 @@ impl Core {
         grants.may_administer(&name)?;
         self.forget_tokens(now, &name, out);
         if self.nodes.contains_key(&id) {
-            self.forget_node(now, id, out);
+            self.forget_node(now, id, by, out);
         }
         Ok((id, name))
     }
 
-    fn forget_node(&mut self, now: Now, id: NodeId, out: &mut Effects) {
+    fn forget_node(&mut self, now: Now, id: NodeId, by: &Requester, out: &mut Effects) {
         self.end_jobs_of_node(now, id, out);
         // Told before the end of its connection: why that ends.
-        self.tell(now, id, &HubEvent::Removed, out);
+        self.tell(now, id, &HubEvent::Removed { by: by.clone() }, out);
         self.end_jobs_of_node(now, id, out);
         if let Some((link, _)) = self.nodes.get(&id).and_then(|node| node.online) {
             self.close(now, link, "the node was removed; its papers are no longer good", out);

@@ -173,7 +173,7 @@ fn detail(out: &mut Doc, detail: &Detail) {
 fn hub(out: &mut Doc, event: &HubEvent) {
     match event {
         HubEvent::Enrolled { replaced } => out.set("secmon.node.replaced", *replaced),
-        HubEvent::Removed => {}
+        HubEvent::Removed { by } => requester(out, "secmon.node.removed_with", by),
         HubEvent::Connected { address, agent } => {
             out.set("secmon.node.address", &**address);
             out.set("secmon.node.agent", &**agent);

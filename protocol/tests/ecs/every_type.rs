@@ -26,7 +26,7 @@ fn sample(kind: EventType) -> Envelope {
     use EventType as T;
     match kind {
         T::NodeEnrolled => hub(HubEvent::Enrolled { replaced: true }),
-        T::NodeRemoved => hub(HubEvent::Removed),
+        T::NodeRemoved => hub(HubEvent::Removed { by: requester() }),
         T::NodeConnected => hub(HubEvent::Connected { address: "192.0.2.1:4".into(), agent: String::new() }),
         T::NodeDisconnected => hub(HubEvent::Disconnected { reason: String::new() }),
         T::FacetReady => diff(ready(FacetId::SESSIONS)),

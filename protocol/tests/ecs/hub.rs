@@ -24,7 +24,14 @@ fn a_node_is_enrolled_connected_disconnected_and_removed() {
     let event = HubEvent::Disconnected { reason: "it closed the connection".into() };
     let rest = secmon(json!({ "reason": "it closed the connection" }));
     assert_eq!(hub(&event), of_hub("node.disconnected", "host", &["end"], rest));
-    assert_eq!(hub(&HubEvent::Removed), of_hub("node.removed", "host", &["deletion"], json!({})));
+    let rest = json!({
+        "user": { "id": "1000", "name": "alice" },
+        "secmon": { "node": { "removed_with": "secmon 0.1.0" } },
+    });
+    assert_eq!(
+        hub(&HubEvent::Removed { by: requester() }),
+        of_hub("node.removed", "host", &["deletion"], rest)
+    );
 }
 
 /// What every event about a command has.

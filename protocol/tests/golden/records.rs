@@ -38,7 +38,7 @@ pub(crate) fn add(cases: &mut Cases) {
     cases.add("NodeRecord.plain", NodeRecord { seq: Seq(300), envelope: envelope.clone() });
     let origin = Origin::Node { epoch: Epoch(9), seq: Seq(300) };
     cases.add("LogRecord.node", LogRecord { cursor: CURSOR, node: NODE, name: name(), origin, envelope });
-    let (origin, envelope) = (Origin::Hub, Envelope::hub(TIME, &HubEvent::Removed));
+    let (origin, envelope) = (Origin::Hub, Envelope::hub(TIME, &HubEvent::Removed { by: requester() }));
     cases.add("LogRecord.hub", LogRecord { cursor: CURSOR, node: NODE, name: name(), origin, envelope });
     cases.add("Envelope.unknown", unknown);
 }
@@ -100,7 +100,7 @@ fn hub(cases: &mut Cases) {
     let events = vec![
         ("", HubEvent::Enrolled { replaced: false }),
         ("again", HubEvent::Enrolled { replaced: true }),
-        ("", HubEvent::Removed),
+        ("", HubEvent::Removed { by: requester() }),
         ("", HubEvent::Connected { address: "192.0.2.1:40000".into(), agent: "0.1.0".into() }),
         ("", HubEvent::Disconnected { reason: "it closed the connection".into() }),
         ("", HubEvent::Gap { from: Seq(10), to: Seq(19), reason: "the outbox was full".into() }),
@@ -119,7 +119,7 @@ fn hub(cases: &mut Cases) {
             },
         ),
     ];
-    let removed = HubEvent::Removed;
+    let removed = HubEvent::Removed { by: requester() };
     body(cases, "hub", Envelope::hub(TIME, &removed), Body::Hub(removed));
     cases.variants(events);
 }

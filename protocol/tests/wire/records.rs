@@ -122,7 +122,7 @@ pub(crate) fn command_run() -> impl Strategy<Value = CommandRun> + Clone {
 pub(crate) fn hub_event() -> BoxedStrategy<HubEvent> {
     prop_oneof![
         any::<bool>().prop_map(|replaced| HubEvent::Enrolled { replaced }),
-        Just(HubEvent::Removed),
+        by().prop_map(|by| HubEvent::Removed { by }),
         (text(), text()).prop_map(|(address, agent)| HubEvent::Connected { address, agent }),
         text().prop_map(|reason| HubEvent::Disconnected { reason }),
         (number(), number(), text()).prop_map(|(from, to, reason)| HubEvent::Gap {

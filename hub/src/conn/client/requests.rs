@@ -192,8 +192,8 @@ impl Requests {
                 (request, who.map(|who| HubToClient::You { request, who: Box::new(who) }))
             }
             ClientToHub::Remove { request, node } => {
-                let grants = self.grants.clone();
-                let removed = actor.ask(|reply| Message::Remove(node, grants, reply)).await;
+                let (grants, by) = (self.grants.clone(), self.by.clone());
+                let removed = actor.ask(|reply| Message::Remove(node, grants, by, reply)).await;
                 if let Ok((id, name)) = &removed {
                     info!(node = %name, %id, uid = self.by.uid, "a node was removed");
                 }

@@ -8,6 +8,10 @@ use secmon_protocol::{
 use super::*;
 use crate::access::Grants;
 
+pub(super) fn by() -> Requester {
+    Requester { uid: 1000, user: Some("alice".into()), pid: None, agent: "test".into() }
+}
+
 fn all() -> Grants {
     Grants::everything("test")
 }
@@ -45,7 +49,7 @@ fn a_removed_node_is_cut_off_told_of_and_written_no_more() {
     // In one batch: what it reports last, its removal, and what was on its way.
     let batch = |seq, keys: &[u8]| Incoming::batch(&codec::encode_list(&[snapshot(seq, keys)])).unwrap();
     core.handle_records(at(3), Link(1), batch(2, &[2]), &mut out);
-    assert_eq!(core.remove(at(4), &all(), "web-1", &mut out).unwrap(), (id, name("web-1")));
+    assert_eq!(core.remove(at(4), (&all(), &by()), "web-1", &mut out).unwrap(), (id, name("web-1")));
     core.handle_records(at(4), Link(1), batch(3, &[3]), &mut out);
     core.handle_link_down(at(4), Link(1), "gone", &mut out);
     core.flush(&mut out);
@@ -78,7 +82,7 @@ fn a_node_that_was_connected_when_the_hub_was_killed_is_removed_without_a_trace(
     let kept = Kept { log, nodes: vec![(row, held(&[1]))], tokens: vec![], jobs: vec![] };
     let mut core = Core::new(kept, Duration::from_secs(15), JobLimits::default());
     let mut out = vec![];
-    core.remove(at(1), &all(), "web-1", &mut out).unwrap();
+    core.remove(at(1), (&all(), &by()), "web-1", &mut out).unwrap();
     core.settle(at(1), &mut out);
     core.flush(&mut out);
     assert_eq!(logged(&out), ["node.removed"]);
@@ -91,10 +95,10 @@ fn who_may_not_remove_a_node_changes_nothing() {
     let id = enrolled(&mut core);
     let mut out = vec![];
     for (grants, wanted) in [(on(Role::Operator, "*"), "web-1"), (on(Role::Admin, "db-*"), "web-1")] {
-        let refusal = core.remove(at(4), &grants, wanted, &mut out).unwrap_err();
+        let refusal = core.remove(at(4), (&grants, &by()), wanted, &mut out).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::NotPermitted);
     }
-    let unknown = core.remove(at(4), &all(), "web-2", &mut out).unwrap_err();
+    let unknown = core.remove(at(4), (&all(), &by()), "web-2", &mut out).unwrap_err();
     assert_eq!((unknown.code, unknown.near), (ErrorCode::UnknownNode, vec!["web-1".to_owned()]));
     assert!(out.is_empty() && core.nodes.contains_key(&id));
 }

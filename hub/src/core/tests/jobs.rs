@@ -657,8 +657,9 @@ fn jobs_of_a_node_that_is_removed_are_lost() {
     world.comes(&[]);
     world.submit(2, HOUR).unwrap();
     world.starts(2);
-    let (removed, out) =
-        world.step(|core, now, out| core.remove(now, &crate::access::Grants::everything(""), "web-1", out));
+    let (removed, out) = world.step(|core, now, out| {
+        core.remove(now, (&crate::access::Grants::everything(""), &super::access::by()), "web-1", out)
+    });
     assert_eq!((removed.unwrap().0, audited(&out)), (WEB, vec!["lost", "lost"]));
     for _ in 0..2 {
         assert_eq!((world.state(1), world.state(2)), (JobState::Lost, JobState::Lost));
