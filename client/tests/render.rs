@@ -250,7 +250,7 @@ fn every_type_of_event_has_its_sentence() {
     let lines: Vec<String> = all.into_iter().map(line).collect();
     insta::assert_snapshot!(lines.join("\n"), @"
     12:00:00  web-1         node.enrolled         enrolled
-    12:00:00  web-1         node.removed          removed
+    12:00:00  web-1         node.removed          removed by alice
     12:00:00  web-1         node.connected        connected from 10.0.0.1:4000 (version 0.1.0)
     12:00:00  web-1         node.disconnected     disconnected: no heartbeat for 30 s
     12:00:00  web-1         facet.ready           now sees sessions
