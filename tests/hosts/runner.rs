@@ -50,7 +50,7 @@ pub(crate) fn as_whom(site: &mut Site<'_>) {
     site.host.check("chown", &["alice:", ALLOWLIST]);
     let output = site.run("root");
     assert_eq!(output.code(), 125, "{output}");
-    assert!(output.err().contains("chown root"), "{output}");
+    assert!(output.err().contains("chown 0"), "{output}");
     // Nor may the node's own user, who is not whoever starts the commands.
     site.host.check("chown", &["secmon:", ALLOWLIST]);
     assert_eq!(site.run("root").code(), 125);
@@ -222,7 +222,7 @@ pub(crate) fn jobs(site: &mut Site<'_>) {
     site.with_runner(GATED);
     let ways: [(&[&str], &str); 4] = [
         (&["systemctl", "restart", NODE_UNIT], "stopping"),
-        (&["systemctl", "restart", RUNNER_UNIT], "runner"),
+        (&["systemctl", "restart", RUNNER_UNIT], "stopping"),
         (&["systemctl", "kill", "--kill-who=main", "--signal=KILL", NODE_UNIT], ""),
         (&["systemctl", "kill", "--kill-who=main", "--signal=KILL", RUNNER_UNIT], "runner"),
     ];
@@ -235,7 +235,7 @@ pub(crate) fn jobs(site: &mut Site<'_>) {
         site.nothing_is_left(&format!("{way:?}"));
         let finished = site.once_of_job("command.finished", &job);
         assert_eq!(at(&finished, "secmon.command.detached"), Some(&Value::Bool(true)), "{finished}");
-        assert!(text(&finished, "message").contains(words), "{way:?}: {finished}");
+        assert!(text(&finished, "secmon.command.message").contains(words), "{way:?}: {finished}");
         site.hub.wait_for_node(NODE, "online");
         site.wait_for_commands();
         let output = site.hub.client(&["job", "output", &job]);

@@ -85,7 +85,7 @@ impl Site<'_> {
     pub(crate) fn labels(&self) -> Vec<String> {
         let listed = self.hub.client(&["commands", NODE, "--json"]);
         let lines = secmon_testkit::json::lines(&listed.stdout);
-        lines.iter().map(|line| text(line, "secmon.command.label").to_owned()).collect()
+        lines.iter().map(|line| text(line, "label").to_owned()).collect()
     }
 
     /// Runs a command that must succeed; what it printed.
