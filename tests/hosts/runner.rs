@@ -9,11 +9,11 @@ use secmon_testkit::{
 use serde_json::Value;
 
 use crate::{
-    site::{NODE, Site},
+    site::{self, NODE, Site},
     units::{self, ALLOWLIST, NODE_UNIT, RUNNER_UNIT},
 };
 
-const SOCKET: &str = "/run/secmon/runner.sock";
+const SOCKET: &str = "/run/secmon-runner/runner.sock";
 
 /// As whom commands run, who else may ask, and whose file counts.
 pub(crate) fn as_whom(site: &mut Site<'_>) {
@@ -60,7 +60,7 @@ pub(crate) fn as_whom(site: &mut Site<'_>) {
 
 /// ssh-add connects to any Unix socket that it is told is an agent's.
 fn others_are_kept_out(site: &Site<'_>) {
-    let knock = ["-u", "alice", "--", "env", "SSH_AUTH_SOCK=/run/secmon/runner.sock", "ssh-add", "-l"];
+    let knock = ["-u", "alice", "--", "env", "SSH_AUTH_SOCK=/run/secmon-runner/runner.sock", "ssh-add", "-l"];
     let owner = ["--format=%a %U", SOCKET];
     assert_eq!(site.host.check("stat", &owner), "600 secmon");
     let refused = site.host.run("runuser", &knock);
@@ -242,6 +242,41 @@ pub(crate) fn jobs(site: &mut Site<'_>) {
         assert_eq!(output.out(), "here\n", "{way:?}: {output}");
         let all = fs::read_to_string(site.host.path("/run/starts")).unwrap();
         assert_eq!(all.lines().count(), starts, "{way:?}");
+    }
+}
+
+/// The hub's documented unit on the same server: neither takes the other's socket away, or changes whose it is,
+/// whichever stops and starts.
+pub(crate) fn beside_a_hub(site: &mut Site<'_>) {
+    site.with_runner("[commands.root]\nrun = [\"id\", \"-u\"]\n");
+    const HUB_UNIT: &str = "secmon-hub.service";
+    let unit = site::block_of("    Description=secmon hub\n");
+    let user = unit.iter().find_map(|line| line.strip_prefix("User=")).unwrap();
+    if site.host.run("id", &[user]).code() != 0 {
+        site.host.check("useradd", &["--system", user]);
+    }
+    site.host.write(&format!("/etc/systemd/system/{HUB_UNIT}"), 0o644, &unit.join("\n"));
+    let serves = || {
+        eventually("the hub to answer", || {
+            (site.host.run("secmon", &["list", "--json"]).code() == 0).then_some(())
+        });
+        site.host.check("stat", &["--format=%a %U %G", "/run/secmon/hub.sock"])
+    };
+    site.host.check("systemctl", &["daemon-reload"]);
+    site.host.check("systemctl", &["start", HUB_UNIT]);
+    let owner = serves();
+    assert_eq!(owner, format!("660 {user} {user}"));
+    let ways: [&[&str]; 4] =
+        [&["restart", RUNNER_UNIT], &["restart", NODE_UNIT], &["restart", HUB_UNIT], &["stop", HUB_UNIT]];
+    for way in ways {
+        site.host.check("systemctl", way);
+        if way[0] != "stop" {
+            assert_eq!(serves(), owner, "{way:?}");
+        }
+        // Whoever looks for the runner now finds it.
+        site.host.check("systemctl", &["restart", NODE_UNIT]);
+        eventually(&format!("a run after {way:?}"), || (site.run("root").code() == 0).then_some(()));
+        assert_eq!(site.host.check("stat", &["--format=%a %U", SOCKET]), "600 secmon", "{way:?}");
     }
 }
 
