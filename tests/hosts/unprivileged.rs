@@ -4,7 +4,8 @@ use secmon_testkit::{json::text, wait::eventually};
 use serde_json::Value;
 
 use crate::{
-    sessions::id,
+    faults, restarts,
+    sessions::{self, id},
     site::{NODE, Site, port_of},
     units::{self, NODE_UNIT},
 };
@@ -125,6 +126,27 @@ pub(crate) fn lacks(site: &mut Site<'_>) {
     site.host.check("systemctl", &["stop", "tunnel.socket"]);
     site.host.check("rm", &["-f", "/run/wireguard/wg0.sock"]);
     site.hub.wait_for_facet(NODE, "wg_peers", "ready");
+}
+
+/// What is promised of root's node over faults of the system is promised of this one.
+pub(crate) fn journald(site: &mut Site<'_>) {
+    site.give_up_root();
+    faults::journald(site);
+}
+
+pub(crate) fn logind(site: &mut Site<'_>) {
+    site.give_up_root();
+    faults::logind(site);
+}
+
+pub(crate) fn killed(site: &mut Site<'_>) {
+    site.give_up_root();
+    restarts::killed(site);
+}
+
+pub(crate) fn console(site: &mut Site<'_>) {
+    site.give_up_root();
+    sessions::console(site);
 }
 
 #[track_caller]
