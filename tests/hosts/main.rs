@@ -53,6 +53,7 @@ on_every_host! {
     crate::unprivileged::logind as without_root_logind_may_restart_while_a_session_lives_on;
     crate::unprivileged::killed as without_root_a_node_that_was_killed_tells_what_went_on_meanwhile_once;
     crate::unprivileged::console as without_root_a_login_at_the_console_is_one_session_and_one_event;
+    crate::unprivileged::hidden as a_proc_that_hides_what_others_run_is_named_and_its_group_helps;
     crate::runner::as_whom as commands_run_as_the_file_says_and_nobody_else_may_ask_for_them;
     crate::runner::daemons as what_leaves_its_session_is_gone_after_every_end_of_its_run;
     crate::runner::reloads as a_changed_allowlist_is_read_again_with_and_without_a_reload;

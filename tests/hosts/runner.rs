@@ -18,10 +18,14 @@ const SOCKET: &str = "/run/secmon-runner/runner.sock";
 /// As whom commands run, who else may ask, and whose file counts.
 pub(crate) fn as_whom(site: &mut Site<'_>) {
     site.host.check("usermod", &["--append", "--groups", "games,adm", "alice"]);
+    site.host.write("/etc/sudoers.d/alice", 0o440, "alice ALL=(ALL) NOPASSWD: /usr/bin/id\n");
     site.with_runner(
         "[commands.root]\nrun = [\"id\"]\n\
          [commands.alice]\nrun = [\"id\"]\nuser = \"alice\"\n\
          [commands.powers]\nrun = [\"grep\", \"Cap\", \"/proc/self/status\"]\nuser = \"alice\"\n\
+         [commands.sudo]\nrun = [\"sudo\", \"-n\", \"/usr/bin/id\", \"-u\"]\nuser = \"alice\"\n\
+         [commands.env]\nrun = [\"env\"]\n\
+         [commands.restart]\nrun = [\"systemctl\", \"restart\", \"ssh.service\"]\n\
          [commands.nobody]\nrun = [\"id\"]\nuser = \"no-such-user\"\n",
     );
     assert!(site.runs("root").starts_with("uid=0(root) gid=0(root) groups=0(root)"));
@@ -36,9 +40,16 @@ pub(crate) fn as_whom(site: &mut Site<'_>) {
     assert_eq!(missing.code(), 125, "{missing}");
     assert!(missing.err().contains("no-such-user"), "{missing}");
 
+    // What systemd and the unit gave the runner is not a command's; what its user may do, it may do.
+    assert_eq!(site.runs("env"), "");
+    assert_eq!(site.runs("sudo"), "0\n");
+    let before = site.property("ssh.service", "MainPID");
+    site.runs("restart");
+    assert_ne!(site.property("ssh.service", "MainPID"), before);
+
     others_are_kept_out(site);
 
-    for (mode, is_refused) in [("0664", true), ("0644", false)] {
+    for (mode, is_refused) in [("0664", true), ("0644", false), ("0600", false)] {
         site.host.check("chmod", &[mode, ALLOWLIST]);
         let output = site.run("root");
         assert_eq!(output.code(), if is_refused { 125 } else { 0 }, "{output}");
@@ -56,6 +67,13 @@ pub(crate) fn as_whom(site: &mut Site<'_>) {
     assert_eq!(site.run("root").code(), 125);
     site.host.check("chown", &["root:", ALLOWLIST]);
     site.runs("root");
+
+    // None of these is somebody who has logged in.
+    site.settle();
+    let is_hers = |event: &&Value| text(event, "user.name") == "alice";
+    let mut sessions =
+        site.watch.events.iter().filter(|event| text(event, "secmon.type").starts_with("session."));
+    assert_eq!(sessions.find(is_hers), None);
 }
 
 /// ssh-add connects to any Unix socket that it is told is an agent's.

@@ -149,6 +149,31 @@ pub(crate) fn console(site: &mut Site<'_>) {
     sessions::console(site);
 }
 
+/// `/proc` that hides what others run, and the group that it does not hide it from.
+pub(crate) fn hidden(site: &mut Site<'_>) {
+    site.give_up_root();
+    site.host.check("groupadd", &["--gid", "4242", "procs"]);
+    site.host.check("mount", &["-o", "remount,hidepid=2,gid=4242", "/proc"]);
+    let checked = site.host.run("sh", &["-c", &units::asking()]);
+    assert_eq!(checked.code(), 1, "{checked}");
+    let out = checked.out();
+    assert!(out.contains("✗ NO    processes of others") && out.contains("hidepid"), "{checked}");
+
+    site.host.write(
+        &format!("/etc/systemd/system/{NODE_UNIT}.d/procs.conf"),
+        0o644,
+        "[Service]\nSupplementaryGroups=procs\n",
+    );
+    site.host.check("systemctl", &["daemon-reload"]);
+    site.host.check("systemctl", &["restart", NODE_UNIT]);
+    let asking = units::asking().replace("journal utmp", "journal utmp procs");
+    let checked = site.host.run("sh", &["-c", &asking]);
+    assert_eq!(checked.code(), 0, "{checked}");
+    site.hub.wait_for_facet(NODE, "auth_log", "ready");
+    site.hub.wait_for_facet(NODE, "sessions", "ready");
+    sessions::with_and_without_a_terminal(site);
+}
+
 #[track_caller]
 fn facets(site: &Site<'_>) -> Vec<(String, Option<i64>)> {
     for facet in FACETS {
