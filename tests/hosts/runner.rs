@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
 use secmon_testkit::{
     json::{at, text},
     wait::eventually,
@@ -296,6 +297,50 @@ pub(crate) fn beside_a_hub(site: &mut Site<'_>) {
         eventually(&format!("a run after {way:?}"), || (site.run("root").code() == 0).then_some(()));
         assert_eq!(site.host.check("stat", &["--format=%a %U", SOCKET]), "600 secmon", "{way:?}");
     }
+    // As at a boot: the node brings its runner.
+    site.host.check("systemctl", &["stop", NODE_UNIT, RUNNER_UNIT]);
+    assert!(!site.host.path("/run/secmon-runner").exists());
+    site.host.check("systemctl", &["start", NODE_UNIT]);
+    eventually("a run after the start of the node", || (site.run("root").code() == 0).then_some(()));
+}
+
+const STUCK: &str = r#"
+[commands.flood]
+run = ["sh", "-c", "echo here; exec yes 1001"]
+timeout = "10m"
+
+[commands.brief]
+run = ["echo", "done"]
+"#;
+
+/// A client that does not read, and a runner that does nothing, hold up nobody but themselves.
+pub(crate) fn stuck(site: &mut Site<'_>) {
+    site.with_runner(STUCK);
+    for unit in [RUNNER_UNIT, NODE_UNIT] {
+        let client = site.start("flood");
+        client.signal(Signal::SIGSTOP);
+        site.a_login_is_reported_once();
+        assert_eq!(site.runs("brief"), "done\n");
+        site.host.check("systemctl", &["restart", unit]);
+        assert_eq!(site.processes("yes 1001"), [0; 0], "{unit}");
+        assert_eq!(site.property(unit, "Result"), "success", "it was not killed");
+        client.signal(Signal::SIGCONT);
+        let ended = client.finish();
+        assert_eq!(ended.code(), 125, "{unit}: {}", ended.err());
+        site.hub.wait_for_node(NODE, "online");
+        site.wait_for_commands();
+    }
+
+    let runner = ["kill", "--kill-who=main", RUNNER_UNIT];
+    site.host.check("systemctl", &[&runner[..], &["--signal=STOP"]].concat());
+    site.a_login_is_reported_once();
+    let client = site.hub.spawn_client(&["run", NODE, "brief"]);
+    site.a_login_is_reported_once();
+    client.signal(Signal::SIGINT);
+    client.signal(Signal::SIGINT);
+    assert_eq!(client.wait().code(), 130);
+    site.host.check("systemctl", &[&runner[..], &["--signal=CONT"]].concat());
+    eventually("a run", || (site.run("brief").code() == 0).then_some(()));
 }
 
 /// What systemd itself thinks of the units.
@@ -307,14 +352,8 @@ pub(crate) fn verified(site: &mut Site<'_>) {
     assert_eq!(verified.code(), 0, "{verified}");
     let about_ours = verified.err().lines().filter(|line| line.contains("secmon")).count();
     assert_eq!(about_ours, 0, "{verified}");
-    for unit in [NODE_UNIT, RUNNER_UNIT] {
-        let rated = site.host.run("systemd-analyze", &["security", "--no-pager", unit]);
-        assert_eq!(rated.code(), 0, "{rated}");
-        eprintln!("{}", rated.out().lines().last().unwrap_or_default());
-    }
-    // Nothing that forbids the node something has to be taken away again for anything to work: systemd rates it as OK
-    // (below 5, as a program that faces the network should be).
-    let limit = ["security", "--no-pager", "--threshold=30", NODE_UNIT];
+    // In tenths; docs/operating.md quotes it.
+    let limit = ["security", "--no-pager", "--threshold=20", NODE_UNIT];
     let rated = site.host.run("systemd-analyze", &limit);
     assert_eq!(rated.code(), 0, "{rated}");
 }
