@@ -336,8 +336,11 @@ pub(crate) fn stuck(site: &mut Site<'_>) {
     site.a_login_is_reported_once();
     let client = site.hub.spawn_client(&["run", NODE, "brief"]);
     site.a_login_is_reported_once();
-    client.signal(Signal::SIGINT);
-    client.signal(Signal::SIGINT);
+    // A first one waits for the command's end, which the runner will not tell of.
+    eventually("its end by a second Ctrl-C", || {
+        client.signal(Signal::SIGINT);
+        (!client.is_running()).then_some(())
+    });
     assert_eq!(client.wait().code(), 130);
     site.host.check("systemctl", &[&runner[..], &["--signal=CONT"]].concat());
     eventually("a run", || (site.run("brief").code() == 0).then_some(()));
