@@ -222,7 +222,7 @@ Examples:
         #[arg(long, value_name = "FILE")]
         join_file: Option<PathBuf>,
         /// The socket of the runner that starts commands in this process's place [default: `commands.runner`; not as
-        /// root: /run/secmon/runner.sock, if it is there]
+        /// root: /run/secmon-runner/runner.sock, if it is there]
         #[arg(long, value_name = "PATH")]
         runner: Option<PathBuf>,
         /// Say what a node sees as this user and what it would have to be given, and end: 0 when nothing is lacking
@@ -308,7 +308,7 @@ mod runner {
     #[derive(Debug, Args)]
     #[command(after_help = "\
 Examples:
-  secmon runner                     for the node of the user secmon, at /run/secmon/runner.sock
+  secmon runner                     for the node of the user secmon, at /run/secmon-runner/runner.sock
   secmon runner --user 998 --listen ./runner.sock
 
 It reads the allowlist, starts what that allows, and nothing else; it has no network. The node needs no root then:
@@ -317,7 +317,7 @@ it finds the runner at that place, or by [commands] runner = \"PATH\".")]
         /// The configuration file [default: /etc/secmon/secmon.toml, if it is there]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// The socket for the node [default: /run/secmon/runner.sock]
+        /// The socket for the node [default: /run/secmon-runner/runner.sock]
         #[arg(long, value_name = "PATH")]
         listen: Option<PathBuf>,
         /// The node's user, by name or number: nobody else but root may use the runner [default: secmon]

@@ -121,7 +121,11 @@ fn look(places: &Places) -> Vec<Need> {
         },
         Need {
             what: "processes of others",
-            grant: all(Ok(vec![places.other.clone()]), AccessFlags::R_OK),
+            grant: match all(Ok(vec![places.other.clone()]), AccessFlags::R_OK) {
+                // Every system has a first process: hidepid=2 hides even that, where 1 denies.
+                Grant::NotHere => Grant::Missing(format!("{}: hidden", places.other.display())),
+                grant => grant,
+            },
             unseen: "which session a terminal belongs to, and when its leader ends",
             how: "/proc is mounted with hidepid: SupplementaryGroups= with the group of its gid= option",
         },
@@ -251,8 +255,11 @@ mod tests {
         let given = |needs: &[Need]| needs.iter().map(|need| need.grant.clone()).collect::<Vec<_>>();
         fs::write(&places.status, "Name:\tx\nCapEff:\t0000000000001000\n").unwrap();
         let needs = look(&places);
-        assert_eq!(given(&needs)[0], Grant::Given);
-        assert!(given(&needs)[1..].iter().all(|grant| *grant == Grant::NotHere), "{needs:?}");
+        let [capability, rest @ .., processes] = &given(&needs)[..] else { panic!("{needs:?}") };
+        assert_eq!(*capability, Grant::Given);
+        assert!(rest.iter().all(|grant| *grant == Grant::NotHere), "{needs:?}");
+        // The first process is everywhere: one that is not there is hidden.
+        assert!(matches!(processes, Grant::Missing(why) if why.ends_with("other: hidden")), "{needs:?}");
 
         fs::write(&places.status, "CapEff:\t0000000000000fff\n").unwrap();
         fs::create_dir_all(at("journal/0123")).unwrap();

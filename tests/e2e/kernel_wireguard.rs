@@ -12,6 +12,13 @@ use secmon_testkit::{
 };
 use serde_json::Value;
 
+/// As an ordinary user.
+const AS_NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs";
+
+/// As the unit of `packaging/` has it: with one capability more, and never another.
+const AS_THE_UNIT: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs \
+    --inh-caps -all,+net_admin --ambient-caps -all,+net_admin --bounding-set -all,+net_admin";
+
 /// A script that begins a node which has joined a hub, and a watch of its WireGuard events. The pace is quick: in
 /// software emulation a look costs so much that it would be rare.
 const START: &str = "
@@ -50,10 +57,9 @@ impl Guest {
         self.0.check(&format!("AS= OWNER=0\n{START}"));
     }
 
-    /// Starts the node as an ordinary user.
+    /// Starts the node as an ordinary user, by this setpriv(1).
     #[track_caller]
-    fn watch_as_nobody(&mut self) {
-        let by = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    fn watch_as_nobody(&mut self, by: &str) {
         self.0.check(&format!("AS='{by}' OWNER=65534\n{START}"));
     }
 
@@ -253,8 +259,25 @@ fn no_key_of_the_kernel_stays_in_the_nodes_memory() {
 fn without_the_right_to_ask_the_peers_are_unavailable_and_not_none() {
     let mut guest = guest!();
     guest.0.check(&format!("load_wireguard\n{}", two_interfaces()));
-    guest.watch_as_nobody();
+    guest.watch_as_nobody(AS_NOBODY);
+    let checked = guest.0.run(&format!("{AS_NOBODY} secmon node --check"));
+    assert_eq!(checked.code, 1, "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.output).contains("AmbientCapabilities=CAP_NET_ADMIN"));
     let facet = guest.facet("unavailable");
     assert!(text(&facet, "reason").contains("wg0"), "{facet}");
     assert!(text(&facet, "remedy").contains("CAP_NET_ADMIN"), "{facet}");
+}
+
+#[test]
+fn with_the_one_capability_of_the_unit_a_node_that_is_not_root_sees_the_peers() {
+    let mut guest = guest!();
+    guest.0.check(&format!("load_wireguard\n{}\n{MEET}", two_interfaces()));
+    guest.watch_as_nobody(AS_THE_UNIT);
+    let key = guest.0.check("cat /tmp/wg-there.pub");
+    let peers = guest.peers("the peer, online", |peers| peers.len() == 1 && peers[0]["online"] == true);
+    assert_eq!(text(&peers[0], "public_key"), key, "{peers:?}");
+    let checked = guest.0.check(&format!("{AS_THE_UNIT} secmon node --check || :"));
+    assert!(checked.contains("✓ yes   WireGuard of the kernel"), "{checked}");
+    guest.0.check(&format!("wg set wg0 peer {key} remove"));
+    guest.event("wg.peer_removed", &key);
 }

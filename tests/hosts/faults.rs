@@ -197,7 +197,7 @@ impl Lasting {
 impl Site<'_> {
     /// Somebody logs in and out; each line of it is reported, and so is the session.
     #[track_caller]
-    fn a_login_is_reported_once(&mut self) {
+    pub(crate) fn a_login_is_reported_once(&mut self) {
         let before = self.watch.events.len();
         let port = port_of(&self.ssh.run("alice", "echo $SSH_CONNECTION"));
         for kind in ["auth.accepted", "auth.disconnected"] {

@@ -9,8 +9,11 @@ mod accounts;
 mod faults;
 mod logins;
 mod restarts;
+mod runner;
 mod sessions;
 mod site;
+mod units;
+mod unprivileged;
 
 /// Makes a test of each scenario on each distribution.
 macro_rules! on_every_host {
@@ -43,5 +46,20 @@ on_every_host! {
     crate::faults::stalled as a_logind_that_stalls_when_it_is_asked_is_heard_when_it_goes_on;
     crate::faults::forged as signals_that_logind_did_not_send_open_and_close_nothing;
     crate::restarts::killed as a_node_that_was_killed_tells_after_its_start_what_went_on_meanwhile_once;
+    crate::unprivileged::sees as a_node_that_is_not_root_sees_what_roots_saw;
+    crate::unprivileged::joins as a_node_that_never_was_root_joins_as_documented_and_reads_the_log_of_adm;
+    crate::unprivileged::lacks as what_a_node_that_is_not_root_cannot_see_is_named_by_its_check;
+    crate::unprivileged::journald as without_root_journald_may_restart_rotate_and_vacuum_and_nothing_is_lost_or_doubled;
+    crate::unprivileged::logind as without_root_logind_may_restart_while_a_session_lives_on;
+    crate::unprivileged::killed as without_root_a_node_that_was_killed_tells_what_went_on_meanwhile_once;
+    crate::unprivileged::console as without_root_a_login_at_the_console_is_one_session_and_one_event;
+    crate::unprivileged::hidden as a_proc_that_hides_what_others_run_is_named_and_its_group_helps;
+    crate::runner::as_whom as commands_run_as_the_file_says_and_nobody_else_may_ask_for_them;
+    crate::runner::daemons as what_leaves_its_session_is_gone_after_every_end_of_its_run;
+    crate::runner::reloads as a_changed_allowlist_is_read_again_with_and_without_a_reload;
+    crate::runner::jobs as a_job_under_which_node_or_runner_end_is_lost_and_not_started_again;
+    crate::runner::beside_a_hub as hub_and_runner_on_one_server_leave_each_others_sockets_alone;
+    crate::runner::stuck as a_client_that_does_not_read_and_a_runner_that_does_nothing_hold_up_nobody_else;
+    crate::runner::verified as systemd_finds_no_fault_in_the_units;
     crate::faults::dbus as dbus_may_restart_while_a_session_lives_on;
 }

@@ -75,11 +75,20 @@ fn join(host: &Host, hub: &Hub<'_>) {
 
 /// The unit that the documentation has for a node: the indented block with its description.
 fn unit_of_the_node() -> String {
+    block_of("    Description=secmon node\n").iter().map(|line| format!("{}\n", line.trim_start())).collect()
+}
+
+/// The lines of the indented block of docs/operating.md with these words in it.
+pub(crate) fn block_of(words: &str) -> Vec<String> {
     let operating = include_str!("../../docs/operating.md");
-    let (before, _) = operating.split_once("    Description=secmon node\n").unwrap();
-    let block = operating[before.rfind("    [Unit]").unwrap()..].lines();
-    let indented = block.take_while(|line| line.is_empty() || line.starts_with("    "));
-    indented.map(|line| format!("{}\n", line.trim_start())).collect()
+    let (before, after) = operating.split_at(operating.find(words).unwrap());
+    let is_of_it = |line: &&str| line.is_empty() || line.starts_with("    ");
+    let mut lines: Vec<_> = before.lines().rev().take_while(is_of_it).collect();
+    lines.reverse();
+    lines.extend(after.lines().take_while(is_of_it));
+    let block = lines.join("\n");
+    let unindented = block.trim_matches('\n').lines().map(|line| line.strip_prefix("    ").unwrap_or(line));
+    unindented.map(str::to_owned).collect()
 }
 
 fn make_users(host: &Host, ssh: &Ssh<'_>) {

@@ -199,16 +199,21 @@ impl Cgroup {
         self.kill_one_by_one();
     }
 
+    /// Who is in it or below. By the time that it is read a number may be somebody else's.
+    pub(super) fn members(&self) -> Vec<u32> {
+        let procs = |folder: PathBuf| fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        // 0 is a process of a pid namespace that this one does not see.
+        let numbers = |text: String| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<u32>>();
+        self.folders().into_iter().map(procs).flat_map(numbers).filter(|pid| *pid > 0).collect()
+    }
+
     fn kill_one_by_one(&self) {
         // Frozen (Linux 5.2), none of them can end, and its number become another's, nor fork; KILL comes through.
         let _ = fs::write(self.path.join("cgroup.freeze"), "1");
         let own = Pid::this();
-        for folder in self.folders() {
-            let procs = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-            for pid in procs.lines().filter_map(|line| line.parse().ok()).map(Pid::from_raw) {
-                if pid.as_raw() > 0 && pid != own {
-                    let _ = kill(pid, Signal::SIGKILL);
-                }
+        for pid in self.members().into_iter().map(|pid| Pid::from_raw(pid.cast_signed())) {
+            if pid != own {
+                let _ = kill(pid, Signal::SIGKILL);
             }
         }
         let _ = fs::write(self.path.join("cgroup.freeze"), "0");

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub const MAX_RUNS: usize = 16;
 
 /// Where a runner listens, and where a node that is not root looks for one, when the configuration does not say.
-pub const DEFAULT_SOCKET: &str = "/run/secmon/runner.sock";
+pub const DEFAULT_SOCKET: &str = "/run/secmon-runner/runner.sock";
 
 /// Orders that wait for the executor, which never waits for anything but them: it only has to wake.
 const ORDERS: usize = 64;

@@ -105,10 +105,27 @@ impl Processes {
         }
     }
 
-    /// Asks all to end, as far as they are still in the leader's process group.
+    /// Asks all to end, each once.
     pub(super) fn terminate(&self) {
+        // Who has left the group is asked one by one, and known before those in it can end, and be waited for.
+        let others: Vec<_> = match &self.cgroup {
+            Some(cgroup) => {
+                let opened: Vec<_> =
+                    cgroup.members().into_iter().map(|pid| (pid, Member::open(pid))).collect();
+                // Looked at again: from then on it is this process that is meant, whatever its number.
+                let still = cgroup.members();
+                opened.into_iter().filter(|(pid, _)| still.contains(pid)).collect()
+            }
+            None => self.members().collect(),
+        };
+        let leader = self.leader.as_raw();
         // ESRCH: nobody is left, which is what was wanted.
         let _ = killpg(self.leader, Signal::SIGTERM);
+        for (pid, member) in others {
+            if Stat::of(pid).is_some_and(|stat| stat.group != leader) {
+                member.signal(rustix::process::Signal::TERM);
+            }
+        }
     }
 
     /// Whether nobody is left; the leader itself may wait to be reaped.
@@ -130,7 +147,7 @@ impl Processes {
             Some(cgroup) => cgroup.kill(),
             None => {
                 let _ = killpg(self.leader, Signal::SIGKILL);
-                self.members().for_each(|member| member.kill());
+                self.members().for_each(|(_, member)| member.signal(rustix::process::Signal::KILL));
             }
         })
         .await
@@ -171,27 +188,31 @@ impl Processes {
     }
 
     /// Who lives and is in the leader's session or group.
-    fn members(&self) -> impl Iterator<Item = Member> {
+    fn members(&self) -> impl Iterator<Item = (u32, Member)> {
         let leader = self.leader.as_raw();
         let is_member = move |stat: Stat| !stat.is_zombie && (stat.group == leader || stat.session == leader);
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
         pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter_map(move |pid| {
             Stat::of(pid).filter(|stat| is_member(*stat))?;
             // Opened and looked at again: from then on it is this process that is meant, whatever its number.
-            let file = rustix::process::Pid::from_raw(pid.cast_signed())
-                .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-            Stat::of(pid).filter(|stat| is_member(*stat)).map(|_| Member(file))
+            let member = Member::open(pid);
+            Stat::of(pid).filter(|stat| is_member(*stat)).map(|_| (pid, member))
         })
     }
 }
 
-/// One of the leader's session or group; without a file on a kernel that has none (before 5.3).
+/// One of the run's processes; without a file on a kernel that has none (before 5.3).
 struct Member(Option<OwnedFd>);
 
 impl Member {
-    fn kill(&self) {
+    fn open(pid: u32) -> Self {
+        let pid = rustix::process::Pid::from_raw(pid.cast_signed());
+        Self(pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()))
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         if let Some(file) = &self.0 {
-            let _ = pidfd_send_signal(file, rustix::process::Signal::KILL);
+            let _ = pidfd_send_signal(file, signal);
         }
     }
 }

@@ -457,6 +457,27 @@ async fn what_a_command_leaves_behind_with_its_pipes_is_ended() {
     assert_eq!(marked(&mark), Vec::<u32>::new());
 }
 
+/// Such a one used to be killed two seconds later, without a word, where there are cgroups.
+#[tokio::test]
+async fn what_has_begun_a_session_of_its_own_is_asked_to_end_once_before_it_is_killed() {
+    let Some(cgroups) = cgroups() else { return eprintln!("SKIPPED: no cgroup can be made here") };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("asked");
+    let daemon = format!(
+        "trap 'echo asked >> {}; exit 0' TERM; echo ready; while :; do sleep 0.05; done",
+        file.display()
+    );
+    let mut invocation = shell("setsid sh -c \"$DAEMON\" & wait");
+    invocation.env =
+        [("DAEMON", daemon.as_str()), ("PATH", "/usr/bin:/bin")].map(|(k, v)| (k.into(), v.into())).into();
+    let mut scene = Scene::within(invocation, OUTPUT_WINDOW, Some(cgroups));
+    scene.started().await;
+    assert_eq!(scene.output().await.1, "ready\n");
+    scene.cancel.cancel();
+    assert_eq!(scene.all().await.2, RunEnd::Cancelled);
+    assert_eq!(fs::read_to_string(file).unwrap(), "asked\n");
+}
+
 #[tokio::test]
 async fn a_run_ends_when_nobody_hears_of_it_any_more() {
     let mark = mark();
