@@ -13,7 +13,7 @@ use std::sync::{Arc, Once};
 use secmon_protocol::{
     codec::{self, CodecError},
     hub_event::Requester,
-    limits::{MIN_CHUNK_COST, clip},
+    limits::{MAX_FRAME, MIN_CHUNK_COST, clip},
     message::{
         ErrorCode, Refusal,
         client::{ClientToHub, HubToClient, VERSION},
@@ -51,6 +51,9 @@ const QUEUE: usize = 2 * ((MAX_CREDIT_PER_CLIENT / MIN_CHUNK_COST) as usize + 4 
 const UNREAD: usize = 2 * MAX_CREDIT_PER_CLIENT as usize;
 /// Largest Hello; whoever says it may not even be allowed to.
 pub(super) const MAX_HELLO: usize = 16 << 10;
+/// Largest request, in fragments or not: the longest are runs with their arguments, of less than 100 KiB. What is not whole
+/// yet is held for each connection, of which one user has many.
+const MAX_REQUEST: usize = MAX_FRAME;
 /// Answers that wait to be written. They may be large, so that few do; a client that asks on without
 /// reading is no longer listened to.
 const ANSWERS: usize = 2;
@@ -75,7 +78,7 @@ pub(super) async fn serve(stream: UnixStream, shared: &Arc<Shared>) -> Ending {
     let user = spawn_blocking(move || access::user(uid)).await.ok().flatten();
     let peer = Peer { uid, user, gid, groups };
     let (read, mut write) = stream.into_split();
-    let mut reader = Reader::new(read);
+    let mut reader = Reader::at_most(read, MAX_REQUEST);
     let first = tokio::select! {
         first = timeout(shared.first_message, reader.frame(MAX_HELLO)) => first,
         () = shared.stop.cancelled() => return Ending::stopping(),
