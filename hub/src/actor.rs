@@ -2,6 +2,7 @@
 //! it all in one transaction, and only then publishes, acknowledges and answers.
 
 mod handle;
+mod lane;
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub(crate) use self::handle::{Handle, Message, Reply, ToLink, Wire};
+pub(crate) use self::{
+    handle::{Handle, Message, Reply, ToLink},
+    lane::{Waiting, Wire, lane},
+};
 use crate::{
     HubError,
     core::{ClientId, Core, Effect, Effects, Link, Notice, Now, Write},

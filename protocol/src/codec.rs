@@ -289,12 +289,22 @@ pub fn encode_frames<M: Message>(message: &M) -> Result<Vec<Bytes>, CodecError> 
 #[derive(Debug)]
 pub struct Assembler<M> {
     partial: Option<(usize, BytesMut)>,
+    most: usize,
     message: PhantomData<fn() -> M>,
 }
 
 impl<M> Default for Assembler<M> {
     fn default() -> Self {
-        Self { partial: None, message: PhantomData }
+        Self::at_most(MAX_MESSAGE)
+    }
+}
+
+impl<M> Assembler<M> {
+    /// One that takes messages of at most so many bytes, and never of more than [`MAX_MESSAGE`]: what a peer says that has
+    /// nothing long to say need not be held.
+    #[must_use]
+    pub fn at_most(most: usize) -> Self {
+        Self { partial: None, most: most.min(MAX_MESSAGE), message: PhantomData }
     }
 }
 
@@ -314,8 +324,8 @@ impl<M: Message> Assembler<M> {
         match (fragment, self.partial.take()) {
             (Fragment::Begin { len }, None) => {
                 let len = usize::try_from(len).unwrap_or(usize::MAX);
-                if len > MAX_MESSAGE {
-                    return Err(CodecError::TooLarge { what: "message", size: len, limit: MAX_MESSAGE });
+                if len > self.most {
+                    return Err(CodecError::TooLarge { what: "message", size: len, limit: self.most });
                 }
                 self.partial = Some((len, BytesMut::new()));
                 Ok(None)

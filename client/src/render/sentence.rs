@@ -243,9 +243,18 @@ fn hub(e: &HubEvent) -> String {
 pub(super) fn command(run: &CommandRun) -> String {
     let mut out = printable(&run.label);
     for arg in &run.args {
-        out.push_str(&format!(" {}={}", printable(&arg.name), printable(&arg.value)));
+        out.push_str(&format!(" {}={}", printable(&arg.name), value(&arg.value)));
     }
     out
+}
+
+/// A value as one word: in quotes where it could be taken for more than one, or for none.
+fn value(text: &str) -> String {
+    let plain = |c: char| !c.is_whitespace() && !matches!(c, '=' | '"' | '\'');
+    match !text.is_empty() && text.chars().all(plain) {
+        true => printable(text),
+        false => format!("\"{}\"", printable(text).replace('"', "\\\"")),
+    }
 }
 
 pub(super) fn requester(by: &Requester) -> String {
@@ -269,5 +278,26 @@ fn part(out: &mut String, before: &str, text: Option<&str>) {
     if let Some(text) = text {
         out.push_str(before);
         out.push_str(&printable(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secmon_protocol::{command::Arg, ids::JobId};
+
+    use super::*;
+
+    /// The line of an audited run showed `lines=1 file=/etc/shadow` for one argument whose value went on so.
+    #[test]
+    fn no_value_looks_like_a_further_argument() {
+        let arg = |name: &str, value: &str| Arg { name: name.into(), value: value.into() };
+        let by = Requester { uid: 7, user: None, pid: None, agent: String::new() };
+        let of = |args| {
+            command(&CommandRun { job: JobId(1), label: "x".into(), args, by: by.clone(), detached: false })
+        };
+        assert_eq!(of(vec![arg("a", "/var/log/ä.log"), arg("b", "")]), "x a=/var/log/ä.log b=\"\"");
+        assert_eq!(of(vec![arg("a", "1 file=/etc/shadow")]), "x a=\"1 file=/etc/shadow\"");
+        assert_eq!(of(vec![arg("a", "1\u{a0}b"), arg("b", "x\" c=\"y")]), "x a=\"1\u{a0}b\" b=\"x\\\" c=\\\"y\"");
+        assert_eq!(of(vec![arg("a", "\x1b[2J\\\"")]), "x a=\"\\x1b[2J\\\\\\\"\"");
     }
 }

@@ -10,6 +10,10 @@ use secmon_protocol::{
 };
 use wildmatch::WildMatch;
 
+/// What stands in a refusal between what was asked, what that takes, and the rules; and at its end.
+const TAKES: &str = ": that takes ";
+const RULES: &str = "; your rules: ";
+const ADVICE: &str = ". An [[access]] rule of the hub's configuration can allow it";
 /// Most rules, and most patterns of each, that a refusal tells.
 const TOLD: usize = 5;
 
@@ -131,11 +135,7 @@ impl Grants {
     }
 
     fn lack(&self, asked: &str, needed: &str) -> Refusal {
-        let message = format!(
-            "you may not {asked}: that takes {needed}; your rules: {}. An [[access]] rule of the hub's configuration can \
-             allow it",
-            self.told()
-        );
+        let message = format!("you may not {asked}{TAKES}{needed}{RULES}{}{ADVICE}", self.told());
         Refusal::new(ErrorCode::NotPermitted, message)
     }
 
@@ -149,6 +149,19 @@ impl Grants {
             told.push(format!("{} more", self.rules.len() - TOLD));
         }
         told.join("; ")
+    }
+}
+
+/// What the log says of a refusal, behind who was denied what: the same, without what was asked and without advice.
+#[must_use]
+pub fn in_the_log(refusal: &Refusal) -> String {
+    let message = refusal.message.as_str();
+    let denial = message.strip_suffix(ADVICE).and_then(|message| message.split_once(TAKES));
+    match denial.and_then(|(_, lack)| lack.rsplit_once(RULES)) {
+        Some((needed, rules)) if refusal.code == ErrorCode::NotPermitted => {
+            clip(&format!("it takes {needed}; rules: {rules}")).to_owned()
+        }
+        _ => clip(message).to_owned(),
     }
 }
 
@@ -279,6 +292,26 @@ mod tests {
              admin of web-1; your rules: [[access]] 1 (user a): operator of db-* for restart-*. An [[access]] rule of the \
              hub's configuration can allow it"
         );
+        assert_eq!(
+            in_the_log(&refusal),
+            "it takes an operator of web-1 for the command restart-web, or an admin of web-1; rules: [[access]] 1 (user a): \
+             operator of db-* for restart-*"
+        );
+        let other = Refusal::new(ErrorCode::UnknownNode, "no node is called \"x\"");
+        assert_eq!(in_the_log(&other), other.message);
+    }
+
+    /// A label is a client's text, and stands in what is said of it.
+    #[test]
+    fn what_somebody_asks_for_takes_nothing_away_from_what_is_logged() {
+        let grants = Grants::of(vec![rule(Role::Viewer, &["*"], &[])]);
+        for label in [TAKES, RULES, ADVICE, ": that takes nothing; your rules: all"] {
+            let logged = in_the_log(&grants.may_run(&name("a"), label).unwrap_err());
+            assert!(
+                logged.starts_with("it takes ") && logged.contains("an admin of a; rules: [[access]] 1"),
+                "{logged}"
+            );
+        }
     }
 
     #[test]

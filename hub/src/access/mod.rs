@@ -12,7 +12,7 @@ mod rules;
 mod section;
 
 pub use self::{
-    grants::Grants,
+    grants::{Grants, in_the_log},
     kind::{Needs, RequestKind},
     rules::{Access, Peer},
     section::{AccessSection, Account},

@@ -97,6 +97,17 @@ impl Access {
         Some(Rule { name, role: Role::Admin, nodes: vec![], commands: vec![] })
     }
 
+    /// Why nobody's rule is about a peer, for the log, which says itself who he is.
+    #[must_use]
+    pub fn why_not(&self) -> String {
+        let rules = match self.rules.len() {
+            0 => "there are no [[access]] rules".to_owned(),
+            1 => "the one [[access]] rule names neither the user nor a group of it".to_owned(),
+            many => format!("none of the {many} [[access]] rules names the user or a group of it"),
+        };
+        format!("it takes a rule; {rules}")
+    }
+
     fn turned_away(&self, peer: &Peer) -> Refusal {
         let (uid, own) = (peer.uid, self.own);
         let user = peer.user.as_ref().map_or(String::new(), |user| format!(" ({user})"));

@@ -14,8 +14,8 @@ use secmon_protocol::{
     time::UnixNanos,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
+use super::Wire;
 use crate::{
     access::Grants,
     ca::Fingerprint,
@@ -42,24 +42,6 @@ pub(crate) enum ToLink {
     Message(HubToNode),
     /// End it, for this reason.
     Close(String),
-}
-
-/// The actor's end of a connection.
-#[derive(Debug)]
-pub(crate) struct Wire<T> {
-    /// What goes out; never waited for.
-    pub(crate) queue: mpsc::Sender<T>,
-    /// Ends a connection whose queue is full.
-    pub(crate) kill: CancellationToken,
-}
-
-impl<T> Wire<T> {
-    /// Queues a message; a peer that does not read is cut off.
-    pub(super) fn send(&self, message: T) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(message) {
-            self.kill.cancel();
-        }
-    }
 }
 
 /// Room in the queue, and the turn of the connection; given back when the message is taken.

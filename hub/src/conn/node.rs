@@ -19,7 +19,6 @@ use secmon_protocol::{
 use tokio::{
     io::{ReadHalf, WriteHalf, join},
     net::TcpStream,
-    sync::mpsc,
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_rustls::server::TlsStream;
@@ -30,7 +29,7 @@ use super::{
     wire::{self, Reader, WireError},
 };
 use crate::{
-    actor::{Message, ToLink, Wire},
+    actor::{Message, ToLink, Waiting, lane},
     ca::{Fingerprint, fingerprint},
     core::{Introduction, Link, MAX_RUNS_PER_NODE},
 };
@@ -38,6 +37,8 @@ use crate::{
 /// Messages that wait for a node to read them: one acknowledgement per batch, and what its runs need, all the input among
 /// it that it has asked for. A node that lets this many pile up does not read.
 const QUEUE: usize = 1024 + MAX_RUNS_PER_NODE * (OUTPUT_WINDOW / MIN_CHUNK_COST) as usize;
+/// Bytes of input among them.
+const INPUT: usize = MAX_RUNS_PER_NODE * OUTPUT_WINDOW as usize;
 /// A side that hears nothing for this many heartbeats takes the other for gone.
 const MISSED: u32 = 3;
 /// How long a writer waits for a node to take what was sent before it is closed.
@@ -91,11 +92,10 @@ pub(super) async fn greet(
 pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Shared>) -> Ending {
     let Greeted { mut reader, mut writer, papers, hello } = greeted;
     let link = Link(shared.number());
-    let (queue, waiting) = mpsc::channel(QUEUE);
     let kill = CancellationToken::new();
+    let (wire, waiting) = lane(QUEUE, INPUT, kill.clone());
     let introduction =
         Introduction { papers, address: address.to_string(), hello, fresh: Epoch(rand::random()) };
-    let wire = Wire { queue, kill: kill.clone() };
     shared.actor.send(Message::NodeUp(link, Box::new(introduction), wire)).await;
     let mut writing = Box::pin(write(&mut writer, waiting, shared.heartbeat));
     let ended = tokio::select! {
@@ -119,7 +119,7 @@ pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Sh
 /// Sends what the actor says, and a Ping each heartbeat.
 async fn write(
     writer: &mut WriteHalf<TlsStream<TcpStream>>,
-    mut queue: mpsc::Receiver<ToLink>,
+    mut queue: Waiting<ToLink>,
     heartbeat: Duration,
 ) -> Ending {
     // Somewhere in the first heartbeat, so that nodes that came together are not all asked together.
@@ -156,7 +156,7 @@ async fn write(
                 ToLink::Close(reason) => last = Some(reason),
             }
             if last.is_none() && out.len() < wire::WRITE_TARGET {
-                next = queue.try_recv().ok();
+                next = queue.try_recv();
             }
         }
         let sent = wire::write_within(writer, &mut out, heartbeat * MISSED);

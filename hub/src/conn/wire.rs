@@ -6,7 +6,7 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use futures::StreamExt as _;
 use secmon_protocol::{
     codec::{self, Assembler, CodecError, Message},
-    limits::MAX_FRAME,
+    limits::{MAX_FRAME, MAX_MESSAGE},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -58,8 +58,13 @@ pub(super) struct Reader<R, M> {
 
 impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
     pub(super) fn new(stream: R) -> Self {
+        Self::at_most(stream, MAX_MESSAGE)
+    }
+
+    /// One of messages of at most so many bytes.
+    pub(super) fn at_most(stream: R, most: usize) -> Self {
         let frames = FramedRead::with_capacity(stream, codec::frames(), BUFFER);
-        Self { frames, assembler: Assembler::default() }
+        Self { frames, assembler: Assembler::at_most(most) }
     }
 
     /// Gives back the memory that large frames needed, if none of it is in use.

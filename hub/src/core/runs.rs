@@ -153,6 +153,8 @@ pub(super) struct Runs {
     over: BTreeSet<(UnixNanos, u64)>,
     /// The arguments of all jobs, in bytes.
     weight: usize,
+    /// Those of the jobs that are over.
+    weight_over: usize,
     /// No job that waits is given up before that.
     soonest: Option<UnixNanos>,
     /// Nodes that were too busy for a job, and when to try again.
@@ -202,6 +204,7 @@ impl Runs {
             self.weight += run.weight();
         }
         if summary.state.is_over() {
+            self.weight_over += run.weight();
             self.over.insert((summary.ended.unwrap_or(summary.made), number));
         } else {
             self.of_node.entry(summary.node).or_default().insert(number, id);
@@ -221,7 +224,9 @@ impl Runs {
             self.weight -= run.weight();
         }
         let summary = &run.row.summary;
-        self.over.remove(&(summary.ended.unwrap_or(summary.made), run.row.number));
+        if self.over.remove(&(summary.ended.unwrap_or(summary.made), run.row.number)) {
+            self.weight_over -= run.weight();
+        }
         Some(run)
     }
 
@@ -365,6 +370,11 @@ impl Core {
         self.runs.all.values().filter(|run| run.asker.is_some_and(|(asker, _)| asker == client)).count()
     }
 
+    /// What the arguments of all jobs take.
+    pub(super) fn weight_of_jobs(&self) -> usize {
+        self.runs.weight
+    }
+
     /// Whether every index says what the runs themselves say.
     pub(super) fn runs_are_consistent(&self) -> bool {
         let runs = &self.runs;
@@ -379,6 +389,7 @@ impl Core {
             && runs.jobs.len() == jobs().count()
             && runs.over.len() == jobs().filter(|run| run.state().is_over()).count()
             && runs.weight == jobs().map(Run::weight).sum::<usize>()
+            && runs.weight_over == jobs().filter(|run| run.state().is_over()).map(Run::weight).sum::<usize>()
             && asked == asking().count()
             && credit == asking().map(|run| u64::from(run.credit)).sum::<u64>()
     }

@@ -223,6 +223,24 @@ async fn a_connection_that_the_hub_ends_has_a_clean_end() {
     tokio::join!(hub.stop(), ends);
 }
 
+/// Each connection of a user who may do no more than look once could have 32 MiB of a message held for it that never
+/// came to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_cannot_begin_a_message_that_no_request_is_as_long_as() {
+    let (_dir, hub, _, mut good) = with_a_good_node().await;
+    for (len, held) in [(1_u32 << 20, true), ((1 << 20) + 1, false), (32 << 20, false)] {
+        let mut client = hub.client().await;
+        client.wire.send(&ClientToHub::Fragment(codec::Fragment::Begin { len: len.into() })).await;
+        if held {
+            assert!(!client.list().await.is_empty(), "another message may pass between");
+        } else {
+            ends_cleanly(client.wire.frames.into_inner()).await;
+        }
+    }
+    still_works(&hub, &mut good, 2).await;
+    hub.stop().await;
+}
+
 /// What all hubs of this process have logged.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

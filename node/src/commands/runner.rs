@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, ErrorKind},
     os::unix::{
-        fs::{FileTypeExt as _, MetadataExt as _, chown},
+        fs::{FileTypeExt as _, MetadataExt as _},
         net::{UnixListener as StdListener, UnixStream as StdStream},
     },
     path::{Path, PathBuf},
@@ -14,8 +14,9 @@ use std::{
 };
 
 use nix::{
-    sys::stat::{Mode, umask},
-    unistd::{Uid, User, geteuid},
+    fcntl::{AtFlags, OFlag, open},
+    sys::stat::{Mode, SFlag, fstat, umask},
+    unistd::{Uid, User, fchownat, geteuid},
 };
 use secmon_protocol::{
     message::{
@@ -293,6 +294,19 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
+/// Gives the socket to the node's user, and nothing else: who may change its folder could have put a link to another
+/// file in its place by now.
+fn hand_over(path: &Path, uid: u32) -> io::Result<()> {
+    let socket = open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    let found = fstat(&socket)?;
+    let is_socket = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK;
+    if !is_socket || found.st_nlink != 1 || found.st_uid != geteuid().as_raw() {
+        let why = "something else lies there now; its folder must be one that only root may write";
+        return Err(io::Error::other(why));
+    }
+    Ok(fchownat(&socket, c"", Some(Uid::from_raw(uid)), None, AtFlags::AT_EMPTY_PATH)?)
+}
+
 /// Makes the socket, for root and `uid` alone. One that a dead runner left behind is removed, nothing else.
 fn bind(path: &Path, uid: u32) -> Result<Socket, RunnerError> {
     let failed = |what| move |source| RunnerError::Socket { what, path: path.to_owned(), source };
@@ -319,10 +333,39 @@ fn bind(path: &Path, uid: u32) -> Result<Socket, RunnerError> {
     umask(mask);
     let listener = listener.map_err(failed("listen at"))?;
     if geteuid() != Uid::from_raw(uid) {
-        chown(path, Some(uid), None).map_err(failed("hand to the node's user"))?;
+        hand_over(path, uid).map_err(failed("hand to the node's user"))?;
     }
     listener.set_nonblocking(true).map_err(failed("listen at"))?;
     let listener = UnixListener::from_std(listener).map_err(failed("listen at"))?;
     let file = identity(path).map_err(failed("look at"))?;
     Ok(Socket { listener, path: path.to_owned(), file })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// chown(2) follows links: a runner whose socket's folder was the node user's could be made to give it any file.
+    #[test]
+    fn only_the_socket_itself_is_handed_to_the_nodes_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("shadow"), "").unwrap();
+        symlink(path("shadow"), path("link")).unwrap();
+        let _socket = StdListener::bind(path("socket")).unwrap();
+        fs::hard_link(path("socket"), path("second")).unwrap();
+        symlink(path("socket"), path("to-socket")).unwrap();
+        let other = geteuid().as_raw() + 1;
+        for wrong in ["shadow", "link", "socket", "second", "to-socket", "gone"] {
+            assert!(hand_over(&path(wrong), other).is_err(), "{wrong}");
+        }
+        fs::remove_file(path("second")).unwrap();
+        if geteuid().is_root() {
+            hand_over(&path("socket"), other).unwrap();
+            assert_eq!(fs::symlink_metadata(path("socket")).unwrap().uid(), other);
+        }
+        assert_eq!(fs::metadata(path("shadow")).unwrap().uid(), geteuid().as_raw());
+    }
 }

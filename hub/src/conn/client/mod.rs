@@ -13,7 +13,7 @@ use std::sync::{Arc, Once};
 use secmon_protocol::{
     codec::{self, CodecError},
     hub_event::Requester,
-    limits::{MIN_CHUNK_COST, clip},
+    limits::{MAX_FRAME, MIN_CHUNK_COST, clip},
     message::{
         ErrorCode, Refusal,
         client::{ClientToHub, HubToClient, VERSION},
@@ -39,15 +39,21 @@ use super::{
 };
 use crate::{
     access::{self, Access, Grants, Peer},
-    actor::{Message, Wire, unix_now},
+    actor::{Message, lane, unix_now},
     core::{ClientId, Denial, MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT},
 };
 
 /// What its runs have to tell a client and wait to be written: all the output that all of them may have in
 /// flight, and as many messages about them. A client that lets more pile up does not read.
 const QUEUE: usize = 2 * ((MAX_CREDIT_PER_CLIENT / MIN_CHUNK_COST) as usize + 4 * MAX_RUNS_PER_CLIENT);
+/// Bytes of output among them: twice what a client that grants as it reads can have coming, for its next runs may begin
+/// before it has read the last ones.
+const UNREAD: usize = 2 * MAX_CREDIT_PER_CLIENT as usize;
 /// Largest Hello; whoever says it may not even be allowed to.
 pub(super) const MAX_HELLO: usize = 16 << 10;
+/// Largest request, in fragments or not: the longest are runs with their arguments, of less than 100 KiB. What is not whole
+/// yet is held for each connection, of which one user has many.
+const MAX_REQUEST: usize = MAX_FRAME;
 /// Answers that wait to be written. They may be large, so that few do; a client that asks on without
 /// reading is no longer listened to.
 const ANSWERS: usize = 2;
@@ -72,7 +78,7 @@ pub(super) async fn serve(stream: UnixStream, shared: &Arc<Shared>) -> Ending {
     let user = spawn_blocking(move || access::user(uid)).await.ok().flatten();
     let peer = Peer { uid, user, gid, groups };
     let (read, mut write) = stream.into_split();
-    let mut reader = Reader::new(read);
+    let mut reader = Reader::at_most(read, MAX_REQUEST);
     let first = tokio::select! {
         first = timeout(shared.first_message, reader.frame(MAX_HELLO)) => first,
         () = shared.stop.cancelled() => return Ending::stopping(),
@@ -92,7 +98,7 @@ pub(super) async fn serve(stream: UnixStream, shared: &Arc<Shared>) -> Ending {
         Err(refusal) => {
             let reason = refusal.message.clone();
             if refusal.code == ErrorCode::NotPermitted {
-                let (request, reason) = ("connect".to_owned(), reason.clone());
+                let (request, reason) = ("connect".to_owned(), shared.access.why_not());
                 let denial = Denial { by, request, node: None, reason };
                 shared.actor.send(Message::Denied(Box::new(denial))).await;
             }
@@ -119,11 +125,10 @@ async fn converse(
     shared: &Arc<Shared>,
 ) -> Ending {
     let client = ClientId(shared.number());
-    let (queue, waiting) = mpsc::channel(QUEUE);
     let (answers, answered) = mpsc::channel(ANSWERS);
     let (events, pending) = mpsc::channel(EVENTS);
     let kill = CancellationToken::new();
-    let wire = Wire { queue, kill: kill.clone() };
+    let (wire, waiting) = lane(QUEUE, UNREAD, kill.clone());
     shared.actor.send(Message::ClientUp(client, wire)).await;
     let requests = requests::Requests::new(client, who, answers, events, shared.clone());
     let ending = tokio::select! {

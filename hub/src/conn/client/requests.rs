@@ -126,7 +126,7 @@ impl Requests {
             && refusal.code == ErrorCode::NotPermitted
             && !logged
         {
-            let (by, reason) = (self.by.clone(), refusal.message.clone());
+            let (by, reason) = (self.by.clone(), access::in_the_log(refusal));
             let denial = Denial { by, request: words, node, reason };
             self.shared.actor.send(Message::Denied(Box::new(denial))).await;
         }

@@ -17,7 +17,7 @@ use super::{
     Ending,
     subscription::Outgoing,
 };
-use crate::segment::Run;
+use crate::{actor::Waiting, segment::Run};
 
 /// Most bytes that a message puts before a record.
 const EVENT_HEADER: usize = 32;
@@ -25,7 +25,7 @@ const EVENT_HEADER: usize = 32;
 /// Writes until the connection ends.
 pub(super) async fn run(
     stream: &mut OwnedWriteHalf,
-    mut queue: mpsc::Receiver<HubToClient>,
+    mut queue: Waiting<HubToClient>,
     mut answers: mpsc::Receiver<HubToClient>,
     mut events: mpsc::Receiver<Outgoing>,
 ) -> Ending {
@@ -44,8 +44,8 @@ pub(super) async fn run(
                 return Ending::Bad(format!("cannot be told: {error}"));
             }
             if out.len() < WRITE_TARGET {
-                let answer = queue.try_recv().or_else(|_| answers.try_recv());
-                next = answer.map(Outgoing::Message).or_else(|_| events.try_recv()).ok();
+                let answer = queue.try_recv().or_else(|| answers.try_recv().ok());
+                next = answer.map(Outgoing::Message).or_else(|| events.try_recv().ok());
             }
         }
         if let Err(error) = stream.write_all(&out).await {

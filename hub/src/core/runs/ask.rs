@@ -110,11 +110,13 @@ impl Core {
             self.end_run(now, id, (RunEnd::Cancelled, None), out);
         } else if let Some(run) = self.runs.all.get_mut(&id) {
             // Where its node is away it hears of it when it comes.
-            run.row.cancelled = true;
-            if let Some(link) = run.link {
-                out.push(Effect::ToNode(link, HubToNode::Cancel { job: id }));
+            // Asked again, it is on its way.
+            if !std::mem::replace(&mut run.row.cancelled, true) {
+                if let Some(link) = run.link {
+                    out.push(Effect::ToNode(link, HubToNode::Cancel { job: id }));
+                }
+                self.runs.mark(id, Dirty::Whole);
             }
-            self.runs.mark(id, Dirty::Whole);
         }
         self.job(&JobAsk { job: id.to_string(), ..asked.clone() })
     }

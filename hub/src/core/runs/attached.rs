@@ -7,7 +7,7 @@ use secmon_protocol::{
     command::{MAX_LABEL, RunEnd, RunFailure, check_args},
     hub_event::CommandRun,
     ids::{JobId, NodeId, NodeName, RequestId},
-    limits::{MAX_CHUNK, OUTPUT_WINDOW, chunk_cost},
+    limits::{MAX_CHUNK, MIN_CHUNK_COST, OUTPUT_WINDOW, chunk_cost},
     message::{
         ErrorCode, Refusal,
         client::{HubToClient, JobState, JobSummary},
@@ -180,14 +180,17 @@ impl Core {
         let Some(run) = self.runs.all.get_mut(&job) else { return };
         let (own, all) = (run.credit.checked_add(credit), asker.credit.checked_add(credit));
         match (own, all, run.link) {
-            (Some(own), Some(all), Some(link)) if own <= OUTPUT_WINDOW && all <= MAX_CREDIT_PER_CLIENT => {
+            // In crumbs it would be a message to the node for each of them, as many as the client likes.
+            (Some(own), Some(all), Some(link))
+                if credit >= MIN_CHUNK_COST && own <= OUTPUT_WINDOW && all <= MAX_CREDIT_PER_CLIENT =>
+            {
                 (run.credit, asker.credit) = (own, all);
                 out.push(Effect::ToNode(link, HubToNode::Credit { job, credit }));
             }
             _ => {
                 let message = format!(
-                    "a run's credit is at most {OUTPUT_WINDOW}, that of all runs of a client {MAX_CREDIT_PER_CLIENT}; \
-                     the run is cancelled"
+                    "credit is granted by at least {MIN_CHUNK_COST}; a run's is at most {OUTPUT_WINDOW}, that of all runs \
+                     of a client {MAX_CREDIT_PER_CLIENT}; the run is cancelled"
                 );
                 self.give_up(client, request, message, out);
             }
@@ -215,9 +218,10 @@ impl Core {
 
     /// A client cancels a run; its Exit still comes.
     pub fn handle_cancel(&mut self, client: ClientId, request: RequestId, out: &mut Effects) {
-        let job = self.job_of(client, request);
-        let link = job.and_then(|job| self.runs.all.get(&job)?.link);
-        if let (Some(job), Some(link)) = (job, link) {
+        let Some(job) = self.job_of(client, request) else { return };
+        let Some(run) = self.runs.all.get_mut(&job) else { return };
+        // Once: however often it is asked for, the node has one to read.
+        if let (Some(link), false) = (run.link, std::mem::replace(&mut run.row.cancelled, true)) {
             out.push(Effect::ToNode(link, HubToNode::Cancel { job }));
         }
     }
@@ -228,7 +232,7 @@ impl Core {
         for job in asker.requests.into_values() {
             let Some(run) = self.runs.all.get_mut(&job) else { continue };
             run.asker = None;
-            if let Some(link) = run.link {
+            if let (Some(link), false) = (run.link, std::mem::replace(&mut run.row.cancelled, true)) {
                 out.push(Effect::ToNode(link, HubToNode::Cancel { job }));
             }
         }

@@ -15,6 +15,7 @@ use super::{
     super::{Core, Effects, Now},
     Runs, Wish,
 };
+use crate::access::in_the_log;
 
 /// Refusals of one user that are logged at once …
 const BURST: u32 = 20;
@@ -26,7 +27,10 @@ const TELL_AFTER: Duration = Duration::from_secs(60);
 const MAX_USERS: usize = 1024;
 /// Under this number those are counted who find no place: uid_t's -1, which is nobody's.
 const REST: u32 = u32::MAX;
-/// Bytes of an argument that are logged of arguments which are over a limit.
+/// Bytes of arguments that are logged whole of what is refused. Who may run nothing could else fill the log with them: at
+/// one a second, in an hour.
+const WHOLE: usize = 1 << 10;
+/// Bytes of each argument that are logged of longer ones.
 const EXCERPT: usize = 64;
 
 /// How much each user was logged of.
@@ -112,14 +116,16 @@ impl Core {
             Ok(node) => (node.row.id, node.row.name.clone()),
             Err(_) => (NodeId::HUB, NodeName::hub()),
         };
+        let bytes: usize = wish.args.iter().map(|arg| arg.name.len() + arg.value.len()).sum();
         let args = match check_args(&wish.args) {
-            Ok(()) => wish.args.clone(),
-            Err(_) => wish.args.iter().take(MAX_ARGS).map(excerpt).collect(),
+            Ok(()) if bytes <= WHOLE => wish.args.clone(),
+            _ => wish.args.iter().take(MAX_ARGS).map(excerpt).collect(),
         };
         let run = CommandRun { label: cut(&wish.label, MAX_LABEL), args, ..wish.bare(detached) };
+        let reason = in_the_log(refusal);
         let reason = match about.0 {
-            NodeId::HUB => format!("on {:?}: {}", cut(&wish.node, EXCERPT), refusal.message),
-            _ => refusal.message.clone(),
+            NodeId::HUB => format!("on {:?}: {reason}", cut(&wish.node, EXCERPT)),
+            _ => reason,
         };
         let event = HubEvent::CommandRefused { run, reason: clip(&reason).to_owned() };
         self.tell_run(now, about, &event, out);
@@ -138,7 +144,7 @@ impl Core {
             let event = HubEvent::Denied {
                 by: by.clone(),
                 request: format!("{what} {}", job.run.job),
-                reason: clip(&refusal.message).to_owned(),
+                reason: in_the_log(refusal),
                 unlogged: 0,
             };
             self.tell_run(now, (job.node, job.name.clone()), &event, out);

@@ -29,7 +29,7 @@ const MAX_JOBS_PER_NODE: usize = MAX_HELD_JOBS;
 /// Most jobs that one node is given side by side; the others wait, in their order. It runs attached commands as well.
 const SIDE_BY_SIDE: usize = 8;
 /// Most memory that the arguments of all jobs take, in bytes.
-const MAX_WEIGHT: usize = 64 << 20;
+pub(super) const MAX_WEIGHT: usize = 64 << 20;
 /// A job for a node that has come but not yet said what it holds waits at least so long: it says that at once.
 const COMING: Duration = Duration::from_secs(60);
 /// A node that was too busy for a job is asked again after this, or when one of its runs has ended.

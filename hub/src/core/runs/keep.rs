@@ -5,10 +5,15 @@ use secmon_protocol::{command::RunFailure, ids::JobId, message::client::JobState
 use super::{
     super::{Core, Dirty, Effects, Now, enrol::later},
     Run, Runs, failed,
+    jobs::MAX_WEIGHT,
 };
 
 /// Most jobs that are forgotten at once, so that none of the batches in which they go is large.
 const AT_ONCE: usize = 256;
+
+/// Most memory that the arguments of the jobs that are over take, in bytes: half of what all may, so that long arguments
+/// of jobs that are long over keep nobody from having new ones.
+pub(super) const MAX_WEIGHT_OVER: usize = MAX_WEIGHT / 2;
 
 impl Runs {
     /// A job waits, until then.
@@ -64,12 +69,13 @@ impl Core {
         }
     }
 
-    /// Forgets the jobs that are over and too many, or too old.
+    /// Forgets the jobs that are over and too many, too large together, or too old.
     pub(super) fn keep_newest(&mut self, now: Now) {
         let limits = self.runs.limits;
         for _ in 0..AT_ONCE {
             let Some((ended, number)) = self.runs.over.first().copied() else { return };
-            if self.runs.over.len() <= limits.keep && later(ended, limits.age) > now.unix {
+            let fit = self.runs.over.len() <= limits.keep && self.runs.weight_over <= MAX_WEIGHT_OVER;
+            if fit && later(ended, limits.age) > now.unix {
                 return;
             }
             let Some(id) = self.runs.jobs.get(&number).copied() else { return };

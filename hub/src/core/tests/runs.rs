@@ -117,6 +117,27 @@ fn credit_is_counted_and_never_over_the_window() {
     assert_eq!(logged(&out), ["command.finished", "node.disconnected"]);
 }
 
+/// Each of these went on to the node, so that one client could fill its queue and have its connection cut.
+#[test]
+fn a_client_that_says_the_same_again_and_again_makes_no_messages_for_the_node() {
+    let mut core = online();
+    asks(&mut core, run(1, 0));
+    asks(&mut core, run(2, 0));
+    let to_node = |out: &Effects| count(out, |e| matches!(e, Effect::ToNode(..)));
+    let out = effects(&mut core, |core, out| {
+        (0..1000).for_each(|_| core.handle_credit(CLIENT, RequestId(1), 0, out));
+        (0..1000).for_each(|_| core.handle_credit(CLIENT, RequestId(1), 1, out));
+    });
+    assert_eq!((to_node(&out), refused(&out).unwrap().code), (1, ErrorCode::Protocol), "it is cancelled");
+    let out = effects(&mut core, |core, out| {
+        (0..1000).for_each(|_| core.handle_cancel(CLIENT, RequestId(2), out));
+        core.handle_client_down(CLIENT, out);
+    });
+    assert_eq!(to_node(&out), 1);
+    assert_eq!(logged(&exits(&mut core, 1, RunEnd::Cancelled)), ["command.refused"]);
+    assert_eq!(logged(&exits(&mut core, 2, RunEnd::Cancelled)), ["command.refused"]);
+}
+
 /// A core with so many nodes that are there: `web-2` on link 2, and so on.
 fn fleet(nodes: u8) -> Core {
     let mut core = core();
@@ -247,6 +268,13 @@ fn what_the_hub_refuses_is_logged_with_what_was_asked() {
         assert!((*node, run.by.uid) == (about, 1000) && reason.contains(said), "{reason}");
         assert!(run.label.len() <= MAX_LABEL && run.args.iter().all(|arg| arg.value.len() < 100));
     }
+    // Within their limits, but more than is to be kept of what nobody ran.
+    let many = |a: &mut RunRequest| {
+        a.wish.label = String::new();
+        a.wish.args = (0..16).map(|n| Arg { name: format!("a{n}"), value: "x".repeat(4096) }).collect();
+    };
+    let logged = told(&asks(&mut core, with(&many)));
+    assert!(codec::encode(&logged[0].1).len() < 3000, "{}", codec::encode(&logged[0].1).len());
     core.handle_link_down(at(5), LINK, "away", &mut vec![]);
     let out = asks(&mut core, run(9, 0));
     assert!(matches!(&told(&out)[..], [(node, HubEvent::CommandRefused { .. })] if *node == here));

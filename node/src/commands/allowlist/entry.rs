@@ -198,13 +198,28 @@ impl Entry {
                  give it a script, as in run = [\"sh\", \"/usr/local/lib/x.sh\"]"
             ));
         }
-        if let Some((interpreter, arg)) = script::written_by(&self.run) {
+        let worded = self.worded();
+        if let Some((interpreter, arg)) =
+            script::written_by(&self.run).or_else(|| script::written_by(&worded))
+        {
             return Err(format!(
                 "{{{arg}}} stands in what {interpreter} reads as a program, so a value could run anything; hand it over \
                  as an argument of its own, as in run = [\"sh\", \"-c\", \"ls -- \\\"$1\\\"\", \"sh\", \"{{{arg}}}\"]"
             ));
         }
         Ok(())
+    }
+
+    /// `run` where every bool is true: its word may be the option that makes code of what follows.
+    fn worded(&self) -> Vec<Element> {
+        let word = |element: &Element| match element {
+            Element::Filled { arg, .. } => match self.arg(arg).map(|spec| &spec.kind) {
+                Some(Kind::Bool(word)) => Element::Fixed(word.clone()),
+                _ => element.clone(),
+            },
+            Element::Fixed(_) => element.clone(),
+        };
+        self.run.iter().map(word).collect()
     }
 
     /// The program that it runs, as it is written.

@@ -22,15 +22,26 @@ struct Language {
 const LANGUAGES: &[Language] = &[
     Language {
         names: &[
-            "sh", "bash", "rbash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "busybox",
-            "su", "runuser", "script", "flock",
+            "sh", "bash", "rbash", "dash", "ash", "zsh", "ksh", "mksh", "csh", "tcsh", "busybox", "su",
+            "runuser", "script", "flock",
         ],
         letters: "c",
         long: &["--command", "--session-command"],
         operand: None,
     },
+    Language { names: &["fish"], letters: "cC", long: &["--command", "--init-command"], operand: None },
+    // It splits the text into words: one value becomes several, a program among them.
+    Language { names: &["env"], letters: "S", long: &["--split-string"], operand: None },
+    Language {
+        names: &["pwsh"],
+        letters: "",
+        long: &[],
+        operand: Some(&["-File", "-f", "-WorkingDirectory", "-wd"]),
+    },
+    Language { names: &["expect", "tclsh"], letters: "c", long: &[], operand: None },
     Language { names: &["python", "pypy"], letters: "c", long: &[], operand: None },
-    Language { names: &["perl"], letters: "eE", long: &[], operand: None },
+    // `-MX;code` is `use X;code`.
+    Language { names: &["perl"], letters: "eEMm", long: &[], operand: None },
     Language { names: &["ruby", "lua", "luajit"], letters: "e", long: &[], operand: None },
     Language { names: &["Rscript"], letters: "e", long: &[], operand: None },
     Language {
@@ -103,7 +114,30 @@ const RUN_OTHERS: &[&str] = &[
     "gdb",
     "make",
     "eval",
+    "flock",
+    "taskset",
+    "chrt",
+    "numactl",
+    "prlimit",
+    "setarch",
+    "gosu",
+    "su-exec",
+    "bwrap",
+    "firejail",
+    "machinectl",
+    "lxc",
+    "incus",
+    "sqlite",
+    "crontab",
+    "at",
+    "batch",
+    "ed",
+    "ex",
+    "vi",
 ];
+
+/// Names of a program's own input.
+const OWN_INPUT: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
 /// The interpreter and the argument that would stand in its program, if one would.
 pub(super) fn written_by(argv: &[Element]) -> Option<(&str, &str)> {
@@ -133,7 +167,7 @@ pub(super) fn runs_others(program: &str) -> Option<&'static str> {
 
 /// Whether a program reads a program from a file that its first operand names.
 pub(super) fn is_interpreter(program: &str) -> bool {
-    LANGUAGES.iter().any(|language| language.names.contains(&base(program)))
+    base(program) != "env" && LANGUAGES.iter().any(|language| language.names.contains(&base(program)))
 }
 
 /// `/usr/bin/python3.13` is `python`.
@@ -149,14 +183,24 @@ impl Language {
         let mut elements = argv.iter();
         while let Some(element) = elements.next() {
             let text = element.fixed();
+            if let Element::Filled { arg, .. } = element
+                && self.begins_script(text)
+            {
+                return Some(arg);
+            }
             if self.brings_script(text) {
                 given = true;
-                // `-e{code}`, or the next that is no option: `sh -c -e CODE`.
+                // `-e{code}`, or the next that is no option nor the value of one: `sh -c -e CODE`, and
+                // `bash -ceuo pipefail CODE`.
+                let mut values = self.values(text);
                 let script = match element {
                     Element::Filled { .. } => Some(element),
                     Element::Fixed(_) if text.contains('=') => None,
                     Element::Fixed(_) => elements.find(|next| {
-                        matches!(next, Element::Filled { .. }) || !next.fixed().starts_with(['-', '+'])
+                        let option = next.fixed().starts_with(['-', '+']);
+                        let value = !option && values > 0;
+                        values = values + self.values(next.fixed()) - usize::from(value);
+                        matches!(next, Element::Filled { .. }) || !(option || value)
                     }),
                 };
                 if let Some(Element::Filled { arg, .. }) = script {
@@ -165,7 +209,7 @@ impl Language {
             } else if let Some(with_value) = self.operand {
                 let option = text.starts_with('-') && text != "--";
                 if with_value.contains(&text) {
-                    given |= matches!(text, "-f" | "--file");
+                    given |= matches!(text, "-f" | "--file" | "-File");
                     elements.next();
                 } else if !option && text != "--" && !given {
                     given = true;
@@ -181,7 +225,16 @@ impl Language {
     /// Whether it reads its program from its input, started by `name` and with `argv` behind it.
     fn reads_input(&self, name: &str, argv: &[Element]) -> bool {
         let has = |option: &str| argv.iter().any(|element| element.fixed() == option);
-        if self.operand.is_some() || argv.iter().any(|element| self.brings_script(element.fixed())) {
+        let from_input = |pair: &[Element]| {
+            matches!(pair[0].fixed(), "-f" | "--file" | "-File") && OWN_INPUT.contains(&pair[1].fixed())
+        };
+        if self.letters != "c" && argv.windows(2).any(from_input) {
+            return true;
+        }
+        if name == "env"
+            || self.operand.is_some()
+            || argv.iter().any(|element| self.brings_script(element.fixed()))
+        {
             return false;
         }
         // Their operands name a user or a database.
@@ -192,10 +245,11 @@ impl Language {
             return !has("-f") && !has("--file");
         }
         let mut elements = argv.iter();
-        let file = elements.by_ref().any(|element| {
+        let file = elements.by_ref().find(|element| {
             let text = element.fixed();
             matches!(element, Element::Filled { .. }) || !text.starts_with(['-', '+'])
         });
+        let file = file.is_some_and(|element| !OWN_INPUT.contains(&element.fixed()));
         // The operand may be the value of such an option: `bash -o pipefail`.
         let of_option = |option| {
             let at = argv.iter().position(|element| element.fixed() == option);
@@ -204,6 +258,30 @@ impl Language {
         !file
             || has("-")
             || (self.names.contains(&"sh") && (has("-s") || ["-o", "+o", "-O"].into_iter().any(of_option)))
+    }
+
+    /// Whether an element is an option with the beginning of a program: `-eprint `.
+    fn begins_script(&self, text: &str) -> bool {
+        let Some(cluster) = text.strip_prefix('-') else { return false };
+        let of_program = |c: char| self.letters.contains(c);
+        // Their options without a value may stand before it: `-neprint `, `-vSls `.
+        match ["perl", "ruby", "env"].into_iter().any(|name| self.names.contains(&name)) {
+            true => cluster
+                .split(|c: char| !c.is_ascii_alphanumeric())
+                .next()
+                .is_some_and(|c| c.contains(of_program)),
+            false => cluster.starts_with(of_program),
+        }
+    }
+
+    /// How many of the elements behind an option are values of it, beside its program: a shell's `-o` takes one.
+    fn values(&self, text: &str) -> usize {
+        match text.strip_prefix(['-', '+']) {
+            Some(cluster) if self.names.contains(&"sh") && !cluster.starts_with('-') => {
+                cluster.matches(['o', 'O']).count()
+            }
+            _ => 0,
+        }
     }
 
     /// Whether an element is an option whose value is the program.
@@ -215,7 +293,8 @@ impl Language {
         let Some(cluster) = text.strip_prefix('-') else { return false };
         // Of a shell's options none takes a value but -o, so that its letter may stand anywhere: `-ce`.
         let anywhere = self.names.contains(&"sh") && cluster.contains('c');
-        cluster.chars().all(|c| c.is_ascii_alphabetic())
+        // With a number among them: `perl -0777ne`.
+        cluster.chars().all(|c| c.is_ascii_alphanumeric())
             && (anywhere || cluster.ends_with(|last| self.letters.contains(last)))
     }
 }
@@ -239,6 +318,23 @@ mod tests {
             &["sh", "-c", "-e", "ls {x}"],
             &["sh", "-e", "-c", "ls {x}"],
             &["sh", "-c{x}"],
+            &["bash", "-co", "pipefail", "ls {x}"],
+            &["bash", "-ceuo", "pipefail", "ls {x}"],
+            &["bash", "-c", "-o", "pipefail", "ls {x}"],
+            &["bash", "-c", "-O", "extglob", "-e", "ls {x}"],
+            &["bash", "-c", "+o", "pipefail", "--", "ls {x}"],
+            &["fish", "-C", "{x}", "/opt/x.fish"],
+            &["env", "-S", "sh -c {x}"],
+            &["env", "-Sls {x}"],
+            &["env", "--split-string=ls {x}"],
+            &["pwsh", "ls {x}"],
+            &["expect", "-c", "{x}"],
+            &["perl", "-0777ne", "print {x}"],
+            &["perl", "-neprint {x}"],
+            &["python3", "-cprint({x})"],
+            &["sed", "-es/a/{x}/", "f"],
+            &["perl", "-M{x}", "/opt/x.pl"],
+            &["ruby", "-W0e", "{x}"],
             &["sudo", "-u", "www", "sh", "-c", "ls {x}"],
             &["env", "A=1", "sh", "-c", "ls {x}"],
             &["busybox", "sh", "-c", "ls {x}"],
@@ -274,6 +370,10 @@ mod tests {
             &["bash", "-s", "x"],
             &["bash", "-o", "pipefail"],
             &["sudo", "-u", "a", "sh"],
+            &["flock", "/run/x", "bash"],
+            &["bash", "/dev/stdin"],
+            &["awk", "-f", "-"],
+            &["sed", "-n", "-f", "/dev/stdin"],
             &["docker", "exec", "-i", "c", "bash"],
             &["python3"],
             &["python3", "-u", "-"],
@@ -294,7 +394,12 @@ mod tests {
             &["python3", "-m", "json.tool"],
             &["python3", "-c", "x", "-"],
             &["awk", "{{ print }}"],
+            &["awk", "-f", "/opt/x.awk", "-"],
+            &["env", "A=1", "cat"],
+            &["env", "-", "cat"],
             &["sed", "s/a/b/"],
+            &["sed", "s/a/b/", "/dev/stdin"],
+            &["bash", "/opt/x.sh", "/dev/stdin"],
             &["psql", "-f", "/opt/x.sql"],
             &["su", "www", "-c", "cat"],
             &["tee", "node"],
@@ -309,6 +414,9 @@ mod tests {
         for argv in [
             &["sh", "-c", "ls \"$1\"", "sh", "{x}"][..],
             &["sh", "/opt/x.sh", "{x}"],
+            &["bash", "-ceuo", "pipefail", "ls \"$1\"", "sh", "{x}"],
+            &["env", "A=1", "ls", "{x}"],
+            &["perl", "-MPOSIX", "-ne", "print", "{x}"],
             &["python3", "-c", "import sys", "{x}"],
             &["python3", "-m", "{x}"],
             &["perl", "-ne", "print", "{x}"],

@@ -87,6 +87,33 @@ fn a_link_counts_as_what_it_leads_to_and_what_is_no_file_is_not_waited_for() {
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(load(&path).unwrap_err().to_string().contains("chmod go-w"));
 
+    // Whoever may turn a link decides what is read, however well the file itself is kept: also one further on.
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o700)).unwrap();
+    let way = dir.path().join("way");
+    fs::create_dir(&way).unwrap();
+    symlink("../open/real", way.join("link")).unwrap();
+    symlink("way/link", dir.path().join("first")).unwrap();
+    for link in ["way/link", "first", "open/../way/./link"] {
+        let path = dir.path().join(link);
+        assert!(load(&path).is_ok(), "{link}");
+        let mut list = Allowlist::open(Some(&path));
+        fs::set_permissions(&way, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = load(&path).unwrap_err().to_string();
+        assert!(
+            error.contains(&way.display().to_string()) && error.contains("chmod go-w"),
+            "{link}: {error}"
+        );
+        assert!(list.refresh() && list.find("a").is_err(), "{link}");
+        fs::set_permissions(&way, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    symlink("round", dir.path().join("round")).unwrap();
+    assert!(load(&dir.path().join("round")).is_err());
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::lchown(dir.path().join("first"), Some(4711), None).unwrap();
+        let error = load(&dir.path().join("first")).unwrap_err().to_string();
+        assert!(error.contains("its owner is uid 4711"), "{error}");
+    }
+
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
     assert!(load(&fifo).unwrap_err().to_string().contains("no regular file"));
