@@ -678,7 +678,7 @@ fn arguments_of_many_jobs_do_not_take_all_memory() {
     let mut world = World::with(JobLimits { keep: 10_000, ..JobLimits::default() });
     let value = "x".repeat(4096);
     let args: Vec<Arg> = (0..16).map(|n| Arg { name: format!("a{n}"), value: value.clone() }).collect();
-    let mut submit = |world: &mut World, node: &str, job| {
+    let submit = |world: &mut World, node: &str, job| {
         let wish = Wish { args: args.clone(), ..wish_for(node, job) };
         world.unwritten(|core, now, out| core.submit(now, wish, HOUR, out)).0
     };
