@@ -443,12 +443,12 @@ fn a_list_fits_the_terminal() {
         }
     }
     insta::assert_snapshot!(render::list(&nodes(), NOW, &wide(60)), @"
-    NAME         STATUS   SINCE      SESSIONS    WG     AUTH
-                                                 PEERS  LOG
-    db.internal. away     2026-11-19 unavailable off    pending
+    NAME         STATUS   SINCE      SESSIONS    WG      AUTH
+                                                 PEERS   LOG
+    db.internal. away     2026-11-19 unavailable off     pending
     example.org           04:26
-    new          expected 11:59:50   -           -      -
-    web-1        online   11:00:00   2           0      read
+    new          expected 11:59:50   -           -       -
+    web-1        online   11:00:00   2           0       read
 
     db.internal.example.org: cannot see sessions: no utmp file at /run/utmp; this distribution may have dropped it: install and start systemd-logind
     db.internal.example.org: clock -1m3s, behind the hub's; set up time synchronisation there
@@ -537,11 +537,11 @@ fn a_node_is_shown_with_all_that_is_known_of_it() {
     1 entry cannot be read: Session 9 is newer than this secmon knows
 
     WIREGUARD PEERS
-    INTERFACE  PEER       ENDPOINT      STATUS   HANDSHAKE  RX   TX   ALLOWED IPS
-    wg0        BwcHBwcH…  198.51.100.7  online   1m 16s     4.7  900  10.7.0.0/24
-                          :51820                 ago        MiB  B    fd00::/64
-    wg0        yMjIyMjI…  -             offline  never      4.7  900
-                                                            MiB  B
+    INTERFACE  PEER       ENDPOINT      STATUS   HANDSHAKE  RX   TX     ALLOWED IPS
+    wg0        BwcHBwcH…  198.51.100.7  online   1m 16s     4.7  900 B  10.7.0.0/24
+                          :51820                 ago        MiB         fd00::/64
+    wg0        yMjIyMjI…  -             offline  never      4.7  900 B
+                                                            MiB
 
     AUTH LOG
     read from journald

@@ -161,6 +161,13 @@ async fn output(job: &str, follow: bool, common: &Common) -> Result<u8, Failure>
 
 async fn copy(job: &str, follow: bool, common: &Common) -> Result<u8, Failure> {
     let client = common.connect().await?;
+    if follow {
+        // Who waits for a node that is away would else see nothing at all.
+        let job = client.job(job).await?;
+        if job.state == JobState::Queued {
+            note(&format!("{} on {} is queued; waiting for it to start", job.run.label, job.name));
+        }
+    }
     let mut output = client.job_output(job, follow).await?;
     let (mut out, mut err) = (tokio::io::stdout(), tokio::io::stderr());
     loop {
@@ -179,7 +186,18 @@ async fn copy(job: &str, follow: bool, common: &Common) -> Result<u8, Failure> {
                     render::bytes(bytes)
                 ));
             }
-            Some(JobEvent::End(job)) => return Ok(if follow { as_it_ended(&job) } else { 0 }),
+            Some(JobEvent::End(job)) if follow => return Ok(as_it_ended(&job)),
+            Some(JobEvent::End(job)) => {
+                if job.output == 0 {
+                    note(&format!(
+                        "{} on {} has printed nothing: it is {}",
+                        job.run.label,
+                        job.name,
+                        job.state.as_str()
+                    ));
+                }
+                return Ok(0);
+            }
             None => return Ok(0),
         }
     }

@@ -224,7 +224,7 @@ impl Engine {
         let same = self.runs.values().filter(|run| run.label == label).count();
         match entry.concurrency {
             Some(most) if same >= most as usize => busy(format!(
-                "{same} runs of {label} are going on, as many as its entry allows; wait for one to end"
+                "{label} runs side by side as often as its entry allows ({same}); wait for one to end"
             )),
             _ => Ok(entry),
         }

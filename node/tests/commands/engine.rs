@@ -72,7 +72,7 @@ async fn each_limit_of_an_entry_ends_it_by_its_name() {
     scene.start(4, "one").await;
     let (why, message) = scene.refusal(4).await;
     assert_eq!(why, RunFailure::Busy);
-    assert!(message.contains("as many as its entry allows"), "{message}");
+    assert!(message.contains("as often as its entry allows"), "{message}");
     scene.cancel(3).await;
     assert_eq!(scene.finish(3).await.1, RunEnd::Cancelled);
     scene.start(5, "one").await;

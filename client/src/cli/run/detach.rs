@@ -9,7 +9,7 @@ use secmon_protocol::{
     },
 };
 
-use super::{RunArgs, What, given, resolve, targets::Targets, usage};
+use super::{RunArgs, What, given, resolve, targets::Targets, unknown, usage};
 use crate::{
     Client, ClientError,
     cli::{
@@ -32,7 +32,16 @@ pub(super) async fn detach(
     let client = common.connect().await?;
     match targets {
         Targets::One(node) => {
-            let job = submit(&client, node, what, args).await.map_err(|error| hinted(error, args))?;
+            let job = match submit(&client, node, what, args).await {
+                Ok(job) => job,
+                Err(Failure::Client(error)) => {
+                    return Err(match unknown(&client, node, what, &error).await {
+                        Some(message) => Failure::Other { message, code: error.exit_code() },
+                        None => hinted(error.into(), args),
+                    });
+                }
+                Err(other) => return Err(other),
+            };
             if args.json {
                 print_json([ecs::job(&job)])?;
             } else {
@@ -110,7 +119,7 @@ fn next(jobs: &[JobSummary]) {
         [job] => {
             let id = render::shortest_ids(jobs).remove(0);
             if waiting > 0 {
-                note(&format!("{} is away: the job waits for it", job.name));
+                note(&format!("the job is queued: it starts when {} is there and ready for it", job.name));
             }
             note(&format!(
                 "follow it with `secmon job output {id} --follow`, end it with `secmon job cancel {id}`"
@@ -118,7 +127,7 @@ fn next(jobs: &[JobSummary]) {
         }
         jobs => {
             let wait = if waiting > 0 {
-                format!(", {waiting} of them for nodes that are away")
+                format!(", {waiting} of them queued until their nodes are there and ready")
             } else {
                 String::new()
             };

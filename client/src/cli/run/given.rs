@@ -15,7 +15,10 @@ const LIKENESS: f64 = 0.5;
 pub(in crate::cli) fn parse(words: &[String]) -> Result<Vec<Arg>, String> {
     let args = words.iter().map(|word| match word.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok(Arg { name: name.to_owned(), value: value.to_owned() }),
-        _ => Err(format!("\"{word}\" is not an argument: write NAME=VALUE, as in lines=50 (and a pattern for nodes in quotes: 'web*')")),
+        _ => Err(format!(
+            "\"{word}\" is not an argument: write NAME=VALUE, as in lines=50 (several nodes have commas between them, and a \
+             pattern for nodes stands in quotes: 'web*')"
+        )),
     });
     let args: Vec<Arg> = args.collect::<Result<_, _>>()?;
     check_args(&args)?;

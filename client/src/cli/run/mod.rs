@@ -21,7 +21,7 @@ use jiff::{Span, SpanRelativeTo};
 use secmon_protocol::{
     command::{Arg, RunEnd, Usage},
     ecs,
-    message::client::NodeSummary,
+    message::{ErrorCode, client::NodeSummary},
 };
 use serde_json::{Value, json};
 
@@ -30,6 +30,7 @@ use self::{
     targets::{NoTarget, Target, Targets},
 };
 use super::{Common, EXIT_CODES, Failure, complete};
+use crate::{Client, ClientError};
 
 /// The command ended because its time was up, as timeout(1) has it.
 pub(super) const TIMED_OUT: u8 = 124;
@@ -67,8 +68,8 @@ What may be run: secmon commands NODE";
 pub struct RunArgs {
     /// The node: its name, its id, or a beginning of its id that no other node has. Several with commas between them, or
     /// by a pattern: * and ? are wildcards. (Left out with --all.)
-    #[arg(value_name = "NODE", required = true, add = ArgValueCompleter::new(complete::run_word))]
-    node: String,
+    #[arg(value_name = "NODE", required_unless_present = "all", add = ArgValueCompleter::new(complete::run_word))]
+    node: Option<String>,
     /// The command's label in the node's allowlist
     #[arg(value_name = "LABEL", value_hint = ValueHint::Other, add = ArgValueCompleter::new(complete::run_word))]
     label: Option<String>,
@@ -97,7 +98,7 @@ pub struct RunArgs {
     /// Do not wait: print the job's number, and let it go on without this program
     #[arg(long, conflicts_with_all = ["parallel", "rolling", "group"])]
     detach: bool,
-    /// As --detach; and if the node is away, wait for it so long: 30m, 8h, 2d
+    /// As --detach; and if the node is away, or busy with the same command, wait for it so long: 30m, 8h, 2d
     #[arg(long, value_name = "DURATION", value_parser = queue_for, conflicts_with_all = ["parallel", "rolling", "group"])]
     queue_for: Option<Duration>,
     /// Print one JSON object per piece of output (in base64), and one for the end of each run
@@ -112,14 +113,19 @@ struct What {
     args: Vec<Arg>,
 }
 
+/// The longest that a hub lets a job wait, in seconds: 30 days.
+const LONGEST_WAIT: u64 = 30 * 24 * 60 * 60;
+
 /// A duration of at least a second, in words that people use.
 fn queue_for(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
-    match Duration::try_from(parsed.map_err(|_| "write it as 30m, 8h or 2d".to_owned())?) {
-        Ok(duration) if duration >= Duration::from_secs(1) && duration.as_secs() <= u64::from(u32::MAX) => {
+    match Duration::try_from(
+        parsed.map_err(|_| "write it in one word with its unit, as 30m, 8h or 2d".to_owned())?,
+    ) {
+        Ok(duration) if duration >= Duration::from_secs(1) && duration.as_secs() <= LONGEST_WAIT => {
             Ok(duration)
         }
-        _ => Err("it must be at least one second, and at most 136 years".to_owned()),
+        _ => Err("it must be at least one second, and at most 30 days".to_owned()),
     }
 }
 
@@ -146,17 +152,21 @@ pub(super) async fn run(args: &RunArgs, common: &Common) -> Result<u8, Failure> 
 
 /// The nodes and the command. With `--all` the words are a label and arguments; else a node stands before them.
 fn said(args: &RunArgs) -> Result<(Targets, What), String> {
-    let mut words: Vec<&String> = [&args.node].into_iter().chain(&args.label).chain(&args.args).collect();
-    let targets = if args.all { Targets::All } else { Targets::parse(words.remove(0)) };
-    if words.is_empty() {
-        return Err(format!("which command? `secmon commands {}` lists them", args.node));
-    }
-    let label = words.remove(0).clone();
+    let mut words = args.node.iter().chain(&args.label).chain(&args.args);
+    let node = if args.all { None } else { words.next() };
+    let targets = node.map_or(Targets::All, |node| Targets::parse(node));
+    let Some(label) = words.next().cloned() else {
+        let node = match &targets {
+            Targets::One(node) => node,
+            _ => "NODE",
+        };
+        return Err(format!("which command? `secmon commands {node}` lists them"));
+    };
     if label.contains('=') {
         let hint = if args.all { "with --all no node is named" } else { "a node and a label come first" };
         return Err(format!("\"{label}\" stands where the command's label should; {hint}"));
     }
-    let words: Vec<String> = words.into_iter().cloned().collect();
+    let words: Vec<String> = words.cloned().collect();
     Ok((targets, What { label, args: given::parse(&words)? }))
 }
 
@@ -172,6 +182,21 @@ impl RunArgs {
 
 fn usage(message: String) -> Failure {
     Failure::Other { message, code: 2 }
+}
+
+/// What is said of a node that is not known, and is not nearly called like another: many write the command before it.
+async fn unknown(client: &Client, node: &str, what: &What, error: &ClientError) -> Option<String> {
+    let ClientError::Request(refusal) = error else { return None };
+    if refusal.code != ErrorCode::UnknownNode || !refusal.near.is_empty() {
+        return None;
+    }
+    let nodes = client.list().await.ok()?;
+    Some(match nodes.iter().any(|other| other.name.as_str() == what.label) {
+        true => {
+            format!("{error}, but \"{0}\" is one: the node comes first, `secmon run {0} {node}`", what.label)
+        }
+        false => format!("{error}; see `secmon list`"),
+    })
 }
 
 fn resolve(targets: &Targets, nodes: &[NodeSummary]) -> Result<Vec<Target>, Failure> {
@@ -250,7 +275,16 @@ mod tests {
             (Targets::All, what("tail", &[("a", "1"), ("b", "2")]))
         );
         assert_eq!(of("uptime --all").unwrap(), (Targets::All, what("uptime", &[])));
-        for bad in ["web-1", "web-1 lines=5", "web-1 tail x", "--all a=1", "--all", "a b --queue-for x"] {
+        assert!(of("--all").unwrap_err().starts_with("which command?"));
+        for bad in [
+            "web-1",
+            "web-1 lines=5",
+            "web-1 tail x",
+            "--all a=1",
+            "a b --queue-for x",
+            "a b --queue-for 1",
+            "a b --queue-for 31d",
+        ] {
             assert!(of(bad).is_err(), "{bad}");
         }
     }

@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{CANCEL_WITHIN, FAILED, RunArgs, What, end_json, exit_code, given, usage};
+use super::{CANCEL_WITHIN, FAILED, RunArgs, What, end_json, exit_code, given, unknown, usage};
 use crate::{
     Client, ClientError, Run, RunEvent, RunOptions,
     cli::{Common, Failure, failure::complain},
@@ -73,14 +73,18 @@ async fn start_and_copy(
     let client = common.connect().await?;
     // Who gives arguments is told what is wrong with them before anything is asked of the node.
     if !line.what.args.is_empty()
-        && let Some(info) = find(&client, line).await.map_err(|error| coded(&error))?
+        && let Some(info) = found(&client, line, find(&client, line).await).await?
     {
         given::check(&info, &line.what.args).map_err(usage)?;
     }
     let options = RunOptions { stdin: line.input, ..RunOptions::default() };
     let (label, args) = (&line.what.label, line.what.args.clone());
     let run = running.insert(client.run(line.node, label, args, options).await?);
-    let (end, took) = match copy(run, ends).await {
+    let copied = match copy(run, ends).await {
+        Err(Failure::Client(error)) => found(&client, line, Err(error)).await,
+        other => other,
+    };
+    let (end, took) = match copied {
         Ok(ended) => ended,
         // Nobody takes the output any more: the command is told to end, and what it still prints is dropped.
         Err(failure @ (Failure::Closed | Failure::Output(_))) => {
@@ -92,7 +96,6 @@ async fn start_and_copy(
             .await;
             return Err(failure);
         }
-        Err(Failure::Client(error)) => return Err(coded(&error)),
         Err(other) => return Err(other),
     };
     ends.end(&end, took.as_ref()).await?;
@@ -123,6 +126,17 @@ async fn start_and_copy(
 /// What the node says of the command, if it offers it.
 async fn find(client: &Client, line: &Line<'_>) -> Result<Option<CommandInfo>, ClientError> {
     Ok(client.commands(line.node).await?.into_iter().find(|info| info.label == line.what.label))
+}
+
+/// What the hub says, with its reason and the code for it where that is a refusal.
+async fn found<T>(client: &Client, line: &Line<'_>, said: Result<T, ClientError>) -> Result<T, Failure> {
+    match said {
+        Ok(said) => Ok(said),
+        Err(error) => Err(match unknown(client, line.node, line.what, &error).await {
+            Some(message) => Failure::Other { message, code: error.exit_code() },
+            None => coded(&error),
+        }),
+    }
 }
 
 /// A refusal of the hub's, or its loss before the command's process stood. 1 would be a code of the command's.

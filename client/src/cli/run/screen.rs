@@ -38,7 +38,7 @@ impl Screen {
     pub(super) fn with_progress(self, count: usize) -> Self {
         let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
         // The template is ours and good; without a style of its own the bar has its default one.
-        if let Ok(style) = ProgressStyle::with_template("{bar:20} {pos}/{len} nodes done{msg}, {elapsed}") {
+        if let Ok(style) = ProgressStyle::with_template("[{bar:20}] {pos}/{len} nodes done{msg}, {elapsed}") {
             bar.set_style(style.progress_chars("=> "));
         }
         if let Ok(mut inner) = self.0.try_lock() {

@@ -17,6 +17,7 @@ use secmon_protocol::{
 use super::{
     super::{Core, Dirty, Effect, Effects, Now},
     Run,
+    attached::second,
 };
 use crate::access::Grants;
 
@@ -102,7 +103,7 @@ impl Core {
         self.permit(now, asked, ("cancel job", &job), out)?;
         let id = job.run.job;
         if job.state.is_over() {
-            let since = job.ended.map_or(String::new(), |ended| format!(" since {}", ended.rfc3339()));
+            let since = job.ended.map_or(String::new(), |ended| format!(" since {}", second(ended)));
             let message = format!("job {id} is over{since}: it is {}", job.state.as_str());
             return Err(Refusal::new(ErrorCode::JobState, message));
         }

@@ -13,6 +13,7 @@ use secmon_protocol::{
         client::{HubToClient, JobState, JobSummary},
         node::{HubToNode, Order},
     },
+    time::UnixNanos,
 };
 
 use super::{
@@ -283,8 +284,13 @@ pub(super) fn check(wish: &Wish) -> Result<(), Refusal> {
 }
 
 pub(super) fn away(node: &Node, advice: &str) -> Refusal {
-    let (name, since) = (&node.row.name, node.row.seen.rfc3339());
+    let (name, since) = (&node.row.name, second(node.row.seen));
     Refusal::new(ErrorCode::NodeAway, format!("{name} is not connected since {since}; {advice}"))
+}
+
+/// A time for people to read.
+pub(super) fn second(at: UnixNanos) -> String {
+    UnixNanos(at.0.saturating_sub(at.0.rem_euclid(1_000_000_000))).rfc3339()
 }
 
 /// What there is to say of a run that begins.

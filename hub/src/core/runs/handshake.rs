@@ -40,7 +40,8 @@ impl Core {
         let mut held: BTreeMap<JobId, bool> = held.iter().map(|job| (job.job, job.pid.is_some())).collect();
         state.unwanted = Some(BTreeSet::new());
         let ours = self.runs.open_of(id).filter(|run| run.is_job());
-        let ours: Vec<_> = ours.map(|run| (run.id(), verdict(run, held.get(&run.id()).copied()))).collect();
+        let ours: Vec<_> =
+            ours.map(|run| (run.id(), verdict(now, run, held.get(&run.id()).copied()))).collect();
         for (job, verdict) in ours {
             held.remove(&job);
             match verdict {
@@ -83,16 +84,19 @@ impl Core {
 
     /// Ends all runs of a node that is removed.
     pub(in crate::core) fn end_jobs_of_node(&mut self, now: Now, node: NodeId, out: &mut Effects) {
-        let open: Vec<_> = self.runs.open_of(node).map(Run::id).collect();
-        for job in open {
-            let end = failed(RunFailure::Lost, "its node was removed; whether it went on there is not known");
-            self.end_run(now, job, (end, None), out);
+        let open: Vec<_> = self.runs.open_of(node).map(|run| (run.id(), run.state())).collect();
+        for (job, state) in open {
+            let message = match state {
+                JobState::Queued => "its node was removed before it was handed over; it did not run",
+                _ => "its node was removed; whether it went on there is not known",
+            };
+            self.end_run(now, job, (failed(RunFailure::Lost, message), None), out);
         }
         self.runs.busy.remove(&node);
     }
 }
 
-fn verdict(run: &Run, held: Option<bool>) -> Verdict {
+fn verdict(now: Now, run: &Run, held: Option<bool>) -> Verdict {
     let lost = |message: &str| Verdict::Over(failed(RunFailure::Lost, message));
     match (run.state(), held) {
         // A queued one, too: a power cut may have taken from the store that it was handed over.
@@ -100,6 +104,10 @@ fn verdict(run: &Run, held: Option<bool>) -> Verdict {
         (JobState::Queued, None) => Verdict::Waits,
         (JobState::Sent, None) if run.row.cancelled => lost(
             "it was cancelled while its node was away, which does not have it; whether it ran there is not known",
+        ),
+        (JobState::Sent, None) if run.is_late(now) => lost(
+            "it was handed over just before its node went away, which does not have it, and its time is over; whether \
+             it ran there is not known",
         ),
         // A node never starts two of one number: it says so if it had started this one.
         (JobState::Sent, None) => Verdict::SendAgain,

@@ -16,7 +16,7 @@ use secmon_protocol::{
 
 use super::{
     super::{Core, Dirty, Effect, Effects, Link, Now, enrol::later},
-    JobRow, Run, Wish,
+    JobRow, Run, Runs, Wish,
     attached::{away, check, summary},
 };
 
@@ -34,6 +34,27 @@ pub(super) const MAX_WEIGHT: usize = 64 << 20;
 const COMING: Duration = Duration::from_secs(60);
 /// A node that was too busy for a job is asked again after this, or when one of its runs has ended.
 const BUSY: Duration = Duration::from_secs(5);
+
+impl Runs {
+    /// Makes room for the arguments of one more job: those that are over go first, the oldest before the others. Whether
+    /// there is room now.
+    fn make_room(&mut self, weight: usize) -> bool {
+        while self.weight + weight > MAX_WEIGHT {
+            let Some((_, number)) = self.over.first().copied() else { return false };
+            let Some(id) = self.jobs.get(&number).copied() else { return false };
+            self.remove(id);
+            self.mark(id, Dirty::Whole);
+        }
+        true
+    }
+}
+
+impl Run {
+    /// Whether its time is over: that for which it may wait, else the moment in which what comes at once comes.
+    pub(super) fn is_late(&self, now: Now) -> bool {
+        self.row.until.unwrap_or_else(|| later(self.row.summary.made, COMING)) <= now.unix
+    }
+}
 
 impl Core {
     /// A client wants a job: it is handed over at once, or waits for `wait` where its node cannot take it.
@@ -99,7 +120,7 @@ impl Core {
         let row =
             JobRow { summary: summary(now, (id, name), wish.run(true)), number, until, cancelled: false };
         let run = Run::new(row);
-        if self.runs.weight + run.weight() > MAX_WEIGHT {
+        if !self.runs.make_room(run.weight()) {
             return too_many(
                 "the arguments of all jobs take too much memory; wait for some to end".to_owned(),
             );
@@ -146,7 +167,11 @@ impl Core {
             there += usize::from(run.is_job());
             *of_label.entry(&run.row.summary.run.label).or_default() += 1;
         }
-        for run in self.runs.open_of(node).filter(|run| run.state() == JobState::Queued) {
+        // One whose time is over is not run after all, however late the next tick is.
+        let waits = |run: &&Run| {
+            run.state() == JobState::Queued && run.row.until.is_none_or(|until| until > now.unix)
+        };
+        for run in self.runs.open_of(node).filter(waits) {
             if there == SIDE_BY_SIDE {
                 break;
             }
@@ -177,7 +202,7 @@ impl Core {
         out.push(Effect::ToNode(link, HubToNode::Run(order)));
     }
 
-    /// A node was too busy for a job: it waits again if it may. Whether it does.
+    /// A node was too busy for a job, or about to stop: it waits again if it may. Whether it does.
     pub(super) fn put_back(&mut self, now: Now, job: JobId, out: &mut Effects) -> bool {
         let Some(run) = self.runs.all.get_mut(&job) else { return false };
         let waits = run.row.until.is_some_and(|until| until > now.unix) && !run.row.cancelled;

@@ -162,8 +162,11 @@ impl Core {
         if ran && !running {
             self.mark_started(now, job, out);
         }
-        let busy = !running && matches!(end, RunEnd::Failed { why: RunFailure::Busy, .. });
-        if !(is_job && busy && self.put_back(now, job, out)) {
+        // A node that is about to stop takes nothing on, and all that waits for it would be lost one after the other. What
+        // it had started after all it does not start again.
+        let not_now =
+            !running && matches!(end, RunEnd::Failed { why: RunFailure::Busy | RunFailure::Stopped, .. });
+        if !(is_job && not_now && self.put_back(now, job, out)) {
             self.end_run(now, job, (clipped(end), usage), out);
             self.runs.busy.remove(&node);
         }

@@ -444,6 +444,50 @@ fn a_node_that_is_too_busy_gets_the_job_again_while_it_may_wait() {
 }
 
 #[test]
+fn jobs_that_wait_for_a_node_outlast_its_restart() {
+    // A node that was stopped answered each of them that it was stopping, and one restart lost all that waited.
+    let mut world = World::new();
+    world.comes(&[]);
+    for job in 1..=9 {
+        world.submit(job, HOUR).unwrap();
+    }
+    world.submit(10, HOUR).unwrap();
+    (1..=8).for_each(|job| drop(world.starts(job)));
+    assert_eq!(sent(&world.exits(1, failed(RunFailure::Stopped))), ["forget 1", "run 9"]);
+    assert_eq!((world.state(1), world.state(9)), (JobState::Lost, JobState::Sent));
+    assert_eq!(audited(&world.exits(9, failed(RunFailure::Stopped))), Vec::<&str>::new(), "told before");
+    assert_eq!((world.state(9), world.state(10)), (JobState::Queued, JobState::Queued));
+    world.leaves();
+    let out = world.comes(&[]);
+    assert_eq!(sent(&out), ["run 9", "run 10"]);
+    world.submit(11, Duration::ZERO).unwrap();
+    assert_eq!(audited(&world.exits(11, failed(RunFailure::Stopped))), ["refused"], "it may not wait");
+}
+
+#[test]
+fn a_job_whose_time_is_over_is_not_run_by_a_node_that_comes_before_the_clock_ticks() {
+    let mut world = World::new();
+    world.submit(1, HOUR).unwrap();
+    world.restart();
+    world.minute += 61;
+    assert!(sent(&world.comes(&[])).is_empty());
+    world.tick(0);
+    assert_eq!(world.state(1), JobState::Expired);
+    // One that was on its way when the link was lost may have run; it is not tried when its time is over.
+    for (wait, late) in [(HOUR, 61), (Duration::ZERO, 1)] {
+        for (minutes, expected) in [(0, vec!["run 1"]), (late, vec![])] {
+            let mut world = World::new();
+            world.comes(&[]);
+            world.submit(1, wait).unwrap();
+            world.leaves();
+            world.minute += minutes;
+            assert_eq!(sent(&world.comes(&[])), expected, "{wait:?}");
+            assert_eq!(world.state(1), if minutes == 0 { JobState::Sent } else { JobState::Lost });
+        }
+    }
+}
+
+#[test]
 fn every_end_of_a_node_is_a_state_and_one_record() {
     for (end, started, state, logged) in [
         (RunEnd::Exited(1), true, JobState::Finished, "finished"),
@@ -634,14 +678,29 @@ fn arguments_of_many_jobs_do_not_take_all_memory() {
     let mut world = World::with(JobLimits { keep: 10_000, ..JobLimits::default() });
     let value = "x".repeat(4096);
     let args: Vec<Arg> = (0..16).map(|n| Arg { name: format!("a{n}"), value: value.clone() }).collect();
-    // What is over gives way, the oldest first: who makes jobs with long arguments keeps nobody from having any.
-    for job in 0..1500 {
-        let wish = Wish { args: args.clone(), ..wish_for("web-1", job) };
-        world.unwritten(|core, now, out| core.submit(now, wish, HOUR, out)).0.unwrap();
+    let submit = |world: &mut World, node: &str, job| {
+        let wish = Wish { args: args.clone(), ..wish_for(node, job) };
+        world.unwritten(|core, now, out| core.submit(now, wish, HOUR, out)).0
+    };
+    // Those that are over make room. They filled it, and for a month nobody could have a job any more.
+    for job in 0..1_100 {
+        submit(&mut world, "web-1", job).unwrap();
         world.unwritten(|core, now, out| core.cancel_job(now, &ask(job), out)).0.unwrap();
         assert!(world.core.weight_of_jobs() <= 33 << 20);
     }
-    assert!(world.core.job(&ask(0)).is_err() && world.core.job(&ask(1499)).is_ok());
+    assert!(world.core.job(&ask(0)).is_err() && world.core.job(&ask(1_099)).is_ok());
+    for n in 2..=5 {
+        world.unwritten(|core, _, out| {
+            let (id, name) = (NodeId([n; 16]), format!("web-{n}").parse().unwrap());
+            let wish = Enrolling { secret: [n; 32], id, name, valid: Duration::ZERO, replace: false };
+            core.enroll(at(0), wish, out).unwrap();
+            core.join(at(1), &[n; 32], [n; 32], "", out).unwrap();
+        });
+    }
+    let refusal =
+        (2_000..4_000).find_map(|job| submit(&mut world, &format!("web-{}", job % 5 + 1), job).err());
+    assert!(refusal.unwrap().message.contains("memory"));
+    assert!(world.core.job(&ask(1_099)).is_err(), "all that was over went first");
     let wanted = JobList { nodes: Box::new(|_, _| true), states: vec![], limit: 0 };
     let (jobs, more) = world.core.list_jobs(&wanted);
     assert!(more && jobs.len() < 200, "a list is one message");
