@@ -20,7 +20,7 @@ use std::{
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt as _, stream::FuturesUnordered};
 use secmon_protocol::{
-    codec::{self, Assembler, CodecError},
+    codec::{self, Assembler, CodecError, Message as _},
     ids::RequestId,
     message::client::{ClientToHub, HubToClient},
 };
@@ -138,7 +138,12 @@ impl Reader {
                 Some(Err(e)) => return Err(closed(&e.to_string())),
                 Some(Ok(frame)) => frame,
             };
-            if let Some(message) = self.assembler.push(&frame).map_err(|e| malformed(&e))? {
+            let frame = frame.freeze();
+            let message = match HubToClient::sharing(&frame) {
+                Some(message) => Some(message),
+                None => self.assembler.push(&frame).map_err(|e| malformed(&e))?,
+            };
+            if let Some(message) = message {
                 return Ok(message);
             }
         }

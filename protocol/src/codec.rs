@@ -260,6 +260,25 @@ pub trait Message: Serialize + DeserializeOwned {
     /// # Errors
     /// The message itself, where it is none.
     fn into_fragment(self) -> Result<Fragment, Self>;
+    /// The message of a frame that is mostly bytes, of which the message has a share instead of a copy; none where
+    /// it is not such a one, or malformed. As long as the message lives, so does the memory that the frame was read into.
+    #[must_use]
+    fn sharing(frame: &Bytes) -> Option<Self> {
+        let _ = frame;
+        None
+    }
+}
+
+/// A message that is mostly bytes shares them where these are worth it: the memory for others is not kept for a few.
+const SHARED: usize = 32 << 10;
+
+/// What stands before the byte string with which a frame ends, and that string as a share of the frame.
+pub(crate) fn share<'a, T: Deserialize<'a>>(frame: &'a Bytes) -> Option<(T, Bytes)> {
+    if frame.len() < SHARED || frame.len() > MAX_FRAME {
+        return None;
+    }
+    let (head, bytes) = decode_borrowed::<(T, &'a [u8])>(frame).ok()?;
+    Some((head, frame.slice_ref(bytes)))
 }
 
 /// A message as the frames that carry it (without their length): one, or its fragments in order.
@@ -268,9 +287,10 @@ pub trait Message: Serialize + DeserializeOwned {
 /// A message over [`MAX_MESSAGE`].
 pub fn encode_frames<M: Message>(message: &M) -> Result<Vec<Bytes>, CodecError> {
     let bytes = encode(message);
-    if bytes.len() <= MAX_FRAME {
-        return Ok(vec![bytes]);
-    }
+    if bytes.len() <= MAX_FRAME { Ok(vec![bytes]) } else { fragments::<M>(&bytes) }
+}
+
+fn fragments<M: Message>(bytes: &Bytes) -> Result<Vec<Bytes>, CodecError> {
     if bytes.len() > MAX_MESSAGE {
         return Err(CodecError::TooLarge { what: "message", size: bytes.len(), limit: MAX_MESSAGE });
     }
@@ -283,6 +303,30 @@ pub fn encode_frames<M: Message>(message: &M) -> Result<Vec<Bytes>, CodecError> 
     );
     frames.push(frame(Fragment::End));
     Ok(frames)
+}
+
+/// Appends a frame: its length, and behind it what `fill` appends, at most [`MAX_FRAME`] bytes.
+pub fn put_frame(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
+    let start = out.len();
+    out.put_u32(0);
+    fill(out);
+    let len = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
+}
+
+/// Appends a message as the frames that carry it, with their lengths. Encoded in its place: a chunk of output is
+/// copied once.
+///
+/// # Errors
+/// A message over [`MAX_MESSAGE`]; nothing is appended.
+pub fn put_message<M: Message>(out: &mut BytesMut, message: &M) -> Result<(), CodecError> {
+    let start = out.len();
+    put_frame(out, |out| append(out, message));
+    if out.len() - start - 4 > MAX_FRAME {
+        let large = out.split_off(start).freeze().slice(4..);
+        fragments::<M>(&large)?.iter().for_each(|frame| put_frame(out, |out| out.put_slice(frame)));
+    }
+    Ok(())
 }
 
 /// Puts the messages of one direction of one connection together from its frames.

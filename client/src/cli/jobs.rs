@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     Common, EXIT_CODES, Failure, complete,
     failure::complain,
+    out::stdout,
     run::{FAILED, exit_code},
     screen::{look, note, now, print, print_json},
 };
@@ -169,7 +170,7 @@ async fn copy(job: &str, follow: bool, common: &Common) -> Result<u8, Failure> {
         }
     }
     let mut output = client.job_output(job, follow).await?;
-    let (mut out, mut err) = (tokio::io::stdout(), tokio::io::stderr());
+    let (mut out, mut err) = (stdout(), tokio::io::stderr());
     loop {
         match output.next().await? {
             Some(JobEvent::Output { stream: OutputStream::Stdout, data }) => {

@@ -11,6 +11,7 @@ mod failure;
 mod jobs;
 mod lines;
 mod nodes;
+mod out;
 mod remove;
 mod run;
 mod screen;

@@ -17,6 +17,7 @@ use super::{
     node::{self, Greeted},
     places::{Arrival, Places, Source},
     report::{Door, Peer},
+    tcp::Tcp,
 };
 use crate::{descriptors, tls::Tls};
 
@@ -170,7 +171,7 @@ async fn open(stream: TcpStream, tls: &Tls, shared: &Arc<Shared>) -> Result<Gree
     }
 }
 
-async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, Ending> {
+async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<Tcp>, Ending> {
     let failed = |error: io::Error| Ending::Bad(format!("the TLS handshake failed: {error}"));
     let mut start = [0; 8];
     match stream.peek(&mut start).await.map_err(failed)? {
@@ -180,7 +181,7 @@ async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>,
     }
     // Small messages leave at once; a peer that vanished is found by the heartbeat.
     stream.set_nodelay(true).map_err(failed)?;
-    let asked = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(failed)?;
+    let asked = LazyConfigAcceptor::new(Acceptor::default(), Tcp::new(stream)).await.map_err(failed)?;
     let side = tls.side(&asked.client_hello());
     asked.into_stream(side).await.map_err(failed)
 }

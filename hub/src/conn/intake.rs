@@ -118,7 +118,6 @@ mod tests {
     use tokio::{io::AsyncWriteExt as _, sync::mpsc, task::yield_now, time::timeout};
 
     use super::*;
-    use crate::conn::wire::put_message;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -139,7 +138,7 @@ mod tests {
         let actor = actor.clone();
         tokio::spawn(async move { run(&mut Reader::new(near), Link(number), &actor, PATIENCE).await });
         let mut out = BytesMut::new();
-        put_message(&mut out, &NodeToHub::Records(list)).unwrap();
+        codec::put_message(&mut out, &NodeToHub::Records(list)).unwrap();
         tokio::spawn(async move { far.write_all(&out).await });
     }
 

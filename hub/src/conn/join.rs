@@ -12,12 +12,12 @@ use secmon_protocol::{
     },
     token::SECRET_LEN,
 };
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tracing::info;
 
 use super::{
     Ending, Shared,
+    tcp::Tcp,
     wire::{self, Reader},
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
 pub(super) const MAX_REQUEST: usize = 16 << 10;
 
 /// Answers a request to join and ends the connection.
-pub(super) async fn serve(mut stream: TlsStream<TcpStream>, shared: &Arc<Shared>) -> Ending {
+pub(super) async fn serve(mut stream: TlsStream<Tcp>, shared: &Arc<Shared>) -> Ending {
     let mut reader = Reader::<_, JoinToHub>::new(&mut stream);
     let request = match reader.frame(MAX_REQUEST).await {
         Ok(frame) => codec::decode::<JoinToHub>(&frame),

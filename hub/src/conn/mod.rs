@@ -12,6 +12,7 @@ mod join;
 mod node;
 mod places;
 mod report;
+mod tcp;
 mod wire;
 
 use std::{

@@ -18,7 +18,6 @@ use secmon_protocol::{
 };
 use tokio::{
     io::{ReadHalf, WriteHalf, join},
-    net::TcpStream,
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_rustls::server::TlsStream;
@@ -26,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Ending, Shared, intake,
+    tcp::Tcp,
     wire::{self, Reader, WireError},
 };
 use crate::{
@@ -44,19 +44,19 @@ const MISSED: u32 = 3;
 /// How long a writer waits for a node to take what was sent before it is closed.
 const DRAIN: Duration = Duration::from_secs(3);
 
-type NodeReader = Reader<ReadHalf<TlsStream<TcpStream>>, NodeToHub>;
+type NodeReader = Reader<ReadHalf<TlsStream<Tcp>>, NodeToHub>;
 
 /// A node that has said Hello.
 pub(super) struct Greeted {
     reader: NodeReader,
-    writer: WriteHalf<TlsStream<TcpStream>>,
+    writer: WriteHalf<TlsStream<Tcp>>,
     papers: Fingerprint,
     hello: Hello,
 }
 
 /// Hears a node's Hello. One without papers is told how to get some, and not listened to.
 pub(super) async fn greet(
-    mut stream: TlsStream<TcpStream>,
+    mut stream: TlsStream<Tcp>,
     papers: Option<CertificateDer<'static>>,
 ) -> Result<Greeted, Ending> {
     let Some(papers) = papers else {
@@ -118,7 +118,7 @@ pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Sh
 
 /// Sends what the actor says, and a Ping each heartbeat.
 async fn write(
-    writer: &mut WriteHalf<TlsStream<TcpStream>>,
+    writer: &mut WriteHalf<TlsStream<Tcp>>,
     mut queue: Waiting<ToLink>,
     heartbeat: Duration,
 ) -> Ending {
@@ -149,7 +149,7 @@ async fn write(
         while let Some(message) = next.take() {
             match message {
                 ToLink::Message(message) => {
-                    if let Err(error) = wire::put_message(&mut out, &message) {
+                    if let Err(error) = codec::put_message(&mut out, &message) {
                         return Ending::Bad(error.to_string());
                     }
                 }

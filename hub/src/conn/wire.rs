@@ -2,11 +2,11 @@
 
 use std::{io, time::Duration};
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use futures::StreamExt as _;
 use secmon_protocol::{
-    codec::{self, Assembler, CodecError, Message},
-    limits::{MAX_FRAME, MAX_MESSAGE},
+    codec::{self, Assembler, CodecError, Message, put_message},
+    limits::{MAX_CHUNK, MAX_FRAME, MAX_MESSAGE},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -50,10 +50,15 @@ pub(super) enum WireError {
     Io(io::Error),
 }
 
+/// A frame above this leaves a large buffer behind, of which no message is to share a small part.
+const LARGE: usize = 2 * MAX_CHUNK;
+
 /// Reads the messages of a stream.
 pub(super) struct Reader<R, M> {
     frames: FramedRead<R, LengthDelimitedCodec>,
     assembler: Assembler<M>,
+    /// Whether the buffer may be large.
+    large: bool,
 }
 
 impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
@@ -64,7 +69,7 @@ impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
     /// One of messages of at most so many bytes.
     pub(super) fn at_most(stream: R, most: usize) -> Self {
         let frames = FramedRead::with_capacity(stream, codec::frames(), BUFFER);
-        Self { frames, assembler: Assembler::at_most(most) }
+        Self { frames, assembler: Assembler::at_most(most), large: false }
     }
 
     /// Gives back the memory that large frames needed, if none of it is in use.
@@ -72,6 +77,7 @@ impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
         let buffer = self.frames.read_buffer_mut();
         if buffer.is_empty() {
             *buffer = BytesMut::with_capacity(BUFFER);
+            self.large = false;
         }
     }
 
@@ -102,7 +108,7 @@ impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
     pub(super) async fn message(&mut self) -> Result<M, WireError> {
         loop {
             let frame = self.frame(MAX_FRAME).await?;
-            if let Some(message) = self.assembler.push(&frame)? {
+            if let Some(message) = self.take(frame)? {
                 return Ok(message);
             }
         }
@@ -117,9 +123,19 @@ impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
         loop {
             let frame = timeout(patience, self.frame(MAX_FRAME)).await;
             let frame = frame.map_err(|_| WireError::Silent(patience))??;
-            if let Some(message) = self.assembler.push(&frame)? {
+            if let Some(message) = self.take(frame)? {
                 return Ok(message);
             }
+        }
+    }
+
+    /// The message that a frame completes, if it does.
+    fn take(&mut self, frame: BytesMut) -> Result<Option<M>, WireError> {
+        self.large |= frame.len() > LARGE;
+        let frame = frame.freeze();
+        match (!self.large).then(|| M::sharing(&frame)).flatten() {
+            Some(message) => Ok(Some(message)),
+            None => Ok(self.assembler.push(&frame)?),
         }
     }
 }
@@ -129,25 +145,6 @@ impl<R, M> Reader<R, M> {
     pub(super) fn into_inner(self) -> R {
         self.frames.into_inner()
     }
-}
-
-/// Puts a frame behind what is to be written, with what `fill` puts there.
-pub(super) fn put_frame(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
-    let start = out.len();
-    out.put_u32(0);
-    fill(out);
-    // Every frame of ours is at most MAX_FRAME long.
-    let len = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
-    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
-}
-
-/// Puts a message behind what is to be written.
-///
-/// # Errors
-/// A message that is too large for this conversation.
-pub(super) fn put_message<M: Message>(out: &mut BytesMut, message: &M) -> Result<(), CodecError> {
-    codec::encode_frames(message)?.iter().for_each(|frame| put_frame(out, |out| out.put_slice(frame)));
-    Ok(())
 }
 
 /// Writes one message and waits until it is out.
@@ -197,8 +194,11 @@ pub(super) async fn goodbye<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use secmon_protocol::message::node::{HubToNode, NodeToHub};
+    use bytes::{BufMut as _, Bytes};
+    use secmon_protocol::{
+        codec::put_frame,
+        message::node::{HubToNode, NodeToHub},
+    };
     use tokio::time::{Instant, sleep};
 
     use super::*;

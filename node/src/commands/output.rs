@@ -25,14 +25,20 @@ use tokio::{
     io::{AsyncWriteExt as _, Interest},
     net::unix::pipe,
     sync::{Notify, Semaphore, mpsc},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-/// What a pipe is asked to hold, pipe(7): some chunks, so that a process writes on while one is under way.
-const PIPE: i32 = 256 << 10;
+/// What a pipe is asked to hold, pipe(7), until one is granted: many chunks, so that a process that prints fast writes
+/// on for all of [`PACE`].
+const PIPES: [i32; 2] = [1 << 20, 256 << 10];
 /// Most bytes that a pipe can hold (`/proc/sys/fs/pipe-max-size`): no more can be left of processes that are dead.
 const MAX_PIPE: u64 = 1 << 20;
+/// Between two chunks that are not full. A reader that takes what is there at once is given a page at a time by one
+/// that writes at once, and each page costs node, hub and client as much as a full chunk.
+const PACE: Duration = Duration::from_millis(1);
+/// What is read at once: a chunk that fits, with what stands before it, what TLS takes at once.
+const FULL: usize = MAX_CHUNK - 64;
 /// A chunk below this is copied out of the buffer, so that it does not keep all of it alive in a queue.
 const COPIED: usize = 16 << 10;
 /// How long a pipe may stay silent after the leader's end before the rest of the run, which holds it open, is ended.
@@ -105,6 +111,8 @@ pub(super) struct Output {
     stderr: Option<pipe::Receiver>,
     /// Which was read last: the other has its turn.
     last: OutputStream,
+    /// When it is time for a chunk that is not full.
+    due: Instant,
     buffer: BytesMut,
 }
 
@@ -115,13 +123,14 @@ impl Output {
         let open = |fd: Option<OwnedFd>| {
             fd.map(|fd| {
                 // A user has only so much of it; then it stays as it is.
-                let _ = fcntl(fd.as_fd(), FcntlArg::F_SETPIPE_SZ(PIPE));
+                let _ = PIPES.iter().any(|size| fcntl(fd.as_fd(), FcntlArg::F_SETPIPE_SZ(*size)).is_ok());
                 pipe::Receiver::from_owned_fd(fd)
             })
             .transpose()
         };
         let (stdout, stderr) = (open(stdout)?, open(stderr)?);
-        Ok(Self { stdout, stderr, last: OutputStream::Stderr, buffer: BytesMut::new() })
+        let (last, due) = (OutputStream::Stderr, Instant::now());
+        Ok(Self { stdout, stderr, last, due, buffer: BytesMut::new() })
     }
 
     /// Carries all of it, at most `most` bytes.
@@ -129,8 +138,15 @@ impl Output {
         let mut left = most.unwrap_or(u64::MAX);
         let mut of_the_dead = 2 * MAX_PIPE;
         while let Some(stream) = self.ready(flow).await {
-            let Some(mut data) = self.read(way.job, stream) else { continue };
+            let data = match Instant::now() < self.due && !flow.ending.is_cancelled() {
+                true => self.read_later(way.job, stream, flow).await,
+                false => self.read(way.job, stream),
+            };
+            let Some(mut data) = data else { continue };
             let len = data.len() as u64;
+            if data.len() < FULL {
+                self.due = Instant::now() + PACE;
+            }
             flow.printed.fetch_add(len, Relaxed);
             data.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             if !flow.deliver(way.send(stream, data)).await {
@@ -148,13 +164,35 @@ impl Output {
         Carried::All
     }
 
+    /// As [`Output::read`], a moment later, so that there is more of it; no longer than until the other stream has
+    /// something, which came later than what this one has now.
+    async fn read_later(&mut self, job: JobId, stream: OutputStream, flow: &Flow) -> Option<Bytes> {
+        let (pipe, other) = match stream {
+            OutputStream::Stdout => (&mut self.stdout, &self.stderr),
+            OutputStream::Stderr => (&mut self.stderr, &self.stdout),
+        };
+        // The runtime does not see it meanwhile: else each page that is written would wake this process.
+        let unseen = pipe.take()?.into_nonblocking_fd();
+        tokio::select! {
+            () = sleep_until(self.due) => {}
+            () = readable(other) => {}
+            () = flow.ending.cancelled() => {}
+        }
+        self.last = stream;
+        self.buffer.resize(FULL, 0);
+        let read = unseen.and_then(|fd| {
+            let read = nix::unistd::read(&fd, &mut self.buffer).map_err(io::Error::from);
+            if !matches!(read, Ok(0)) {
+                *pipe = Some(pipe::Receiver::from_owned_fd(fd)?);
+            }
+            read
+        });
+        self.buffer.truncate(*read.as_ref().unwrap_or(&0));
+        self.taken(job, stream, read)
+    }
+
     /// A pipe that can be read; none: there is none, or the dead have left nothing in them.
     async fn ready(&self, flow: &Flow) -> Option<OutputStream> {
-        let readable = async |pipe: &Option<pipe::Receiver>| match pipe {
-            // An error shows when it is read.
-            Some(pipe) => drop(pipe.ready(Interest::READABLE).await),
-            None => std::future::pending().await,
-        };
         if self.stdout.is_none() && self.stderr.is_none() {
             return None;
         }
@@ -187,22 +225,43 @@ impl Output {
             OutputStream::Stderr => &mut self.stderr,
         };
         self.buffer.clear();
-        self.buffer.reserve(MAX_CHUNK);
-        let mut room = bytes::BufMut::limit(&mut self.buffer, MAX_CHUNK);
-        match pipe.as_mut()?.try_read_buf(&mut room) {
+        self.buffer.reserve(FULL);
+        let mut room = bytes::BufMut::limit(&mut self.buffer, FULL);
+        let read = pipe.as_mut()?.try_read_buf(&mut room);
+        self.taken(job, stream, read)
+    }
+
+    /// What was read into the buffer; a pipe that has ended, or that fails, goes.
+    fn taken(&mut self, job: JobId, stream: OutputStream, read: io::Result<usize>) -> Option<Bytes> {
+        let pipe = match stream {
+            OutputStream::Stdout => &mut self.stdout,
+            OutputStream::Stderr => &mut self.stderr,
+        };
+        match read {
             Ok(0) => {
                 *pipe = None;
                 None
             }
             Ok(len) if len < COPIED => Some(Bytes::copy_from_slice(&self.buffer)),
             Ok(_) => Some(self.buffer.split().freeze()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                None
+            }
             Err(error) => {
                 tracing::warn!(job = %job, stream = stream.as_str(), %error, "cannot read a command's output");
                 *pipe = None;
                 None
             }
         }
+    }
+}
+
+/// Waits until there is something in a pipe, or its end; for ever where there is none.
+async fn readable(pipe: &Option<pipe::Receiver>) {
+    match pipe {
+        // An error shows when it is read.
+        Some(pipe) => drop(pipe.ready(Interest::READABLE).await),
+        None => std::future::pending().await,
     }
 }
 

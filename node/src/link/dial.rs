@@ -2,17 +2,17 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use futures::{SinkExt, StreamExt as _};
+use bytes::{Buf as _, BytesMut};
+use futures::StreamExt as _;
 use rustls::ClientConfig;
 use secmon_protocol::codec::{self, Assembler, CodecError, Message};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use crate::tls;
 
@@ -20,6 +20,10 @@ use crate::tls;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What is sent at once: a chunk of output, or many small ones. TLS takes no more at a time.
+const AT_ONCE: usize = 64 << 10;
+/// Memory for what is sent that is kept for the next: that of a node which is idle is none.
+const KEPT: usize = 256 << 10;
 
 /// Why a hub could not be reached, or was lost.
 #[derive(Debug, thiserror::Error)]
@@ -144,39 +148,62 @@ impl<R: AsyncRead + Unpin, M: Message> Reader<R, M> {
 
 /// The sending half of a connection.
 pub(crate) struct Writer<W> {
-    frames: FramedWrite<W, LengthDelimitedCodec>,
+    io: W,
+    out: BytesMut,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Writes frames to `io`.
     pub(crate) fn new(io: W) -> Self {
-        Self { frames: FramedWrite::new(io, codec::frames()) }
+        Self { io, out: BytesMut::new() }
     }
 
-    /// Sends a message, as one frame or as fragments, each of which may take `patience`, and flushes.
+    /// Puts a message behind those that [`Writer::flush`] sends; whether there should be more of them.
     ///
     /// # Errors
-    /// The connection broke or is stuck, or the message is larger than any may be.
+    /// It is larger than any may be.
+    pub(crate) fn put<M: Message>(&mut self, message: &M) -> Result<bool, LinkError> {
+        codec::put_message(&mut self.out, message)?;
+        Ok(self.out.len() < AT_ONCE)
+    }
+
+    /// Sends what was put. Each part of it that the other side takes may take `patience`.
+    ///
+    /// # Errors
+    /// The connection broke or is stuck.
+    pub(crate) async fn flush(&mut self, patience: Duration) -> Result<(), LinkError> {
+        let stuck = |_| LinkError::Silent(patience);
+        while !self.out.is_empty() {
+            match timeout(patience, self.io.write(&self.out)).await.map_err(stuck)?? {
+                0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                written => self.out.advance(written),
+            }
+        }
+        if self.out.capacity() > KEPT {
+            self.out = BytesMut::new();
+        }
+        Ok(timeout(patience, self.io.flush()).await.map_err(stuck)??)
+    }
+
+    /// Sends a message; see [`Writer::put`] and [`Writer::flush`].
+    ///
+    /// # Errors
+    /// Theirs.
     pub(crate) async fn send<M: Message>(
         &mut self,
         message: &M,
         patience: Duration,
     ) -> Result<(), LinkError> {
-        for frame in codec::encode_frames(message)? {
-            timeout(patience, self.send_frame(frame)).await.map_err(|_| LinkError::Silent(patience))??;
-        }
-        Ok(())
+        self.put(message)?;
+        self.flush(patience).await
     }
 
-    /// Flushes and tells the other side that nothing more comes.
+    /// Sends what is left and tells the other side that nothing more comes.
     ///
     /// # Errors
     /// The connection broke.
     pub(crate) async fn close(&mut self) -> Result<(), LinkError> {
-        Ok(SinkExt::<Bytes>::close(&mut self.frames).await?)
-    }
-
-    async fn send_frame(&mut self, frame: Bytes) -> Result<(), LinkError> {
-        Ok(self.frames.send(frame).await?)
+        self.io.write_all_buf(&mut self.out).await?;
+        Ok(self.io.shutdown().await?)
     }
 }

@@ -234,7 +234,13 @@ impl<W: AsyncWrite + Unpin> Speaking<'_, W> {
                 Ok(()) = self.acks.changed() => in_flight.acked(*self.acks.borrow_and_update()),
                 Some(message) = self.messages.recv(), if !(waiting && outputs_in_a_row >= OUTPUT_IN_A_ROW) => {
                     outputs_in_a_row += 1;
-                    self.send(&message).await?;
+                    // Small ones go together.
+                    let mut more = self.writer.put(&message)?;
+                    while more && outputs_in_a_row < OUTPUT_IN_A_ROW && let Ok(message) = self.messages.try_recv() {
+                        outputs_in_a_row += 1;
+                        more = self.writer.put(&message)?;
+                    }
+                    self.writer.flush(self.patience).await?;
                 }
                 // How runs ended has been said by then.
                 () = core.ended(), if self.messages.is_empty() => return Err(LinkError::Ended(Ended)),

@@ -321,7 +321,15 @@ pub enum HubToClient {
 }
 
 fragmented!(ClientToHub);
-fragmented!(HubToClient);
+fragmented!(HubToClient, sharing);
+
+/// An Output whose bytes are a share of its frame.
+fn sharing(frame: &Bytes) -> Option<HubToClient> {
+    /// The place of Output among the messages; a test holds it to the encoder.
+    const OUTPUT: u32 = 9;
+    let ((message, request, stream), data) = codec::share::<(u32, RequestId, OutputStream)>(frame)?;
+    (message == OUTPUT).then_some(HubToClient::Output { request, stream, data })
+}
 
 /// A token on its way to the one who asked for it; its Debug shows nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -67,8 +67,11 @@ impl Refusal {
 }
 
 macro_rules! fragmented {
-    ($message:ty) => {
+    ($message:ty $(, $sharing:path)?) => {
         impl crate::codec::Message for $message {
+            $(fn sharing(frame: &bytes::Bytes) -> Option<Self> {
+                $sharing(frame)
+            })?
             fn fragment(fragment: crate::codec::Fragment) -> Self {
                 Self::Fragment(fragment)
             }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Refusal, fragmented};
 use crate::{
     bounded,
-    codec::Fragment,
+    codec::{self, Fragment},
     command::{Arg, CommandInfo, OutputStream, RunEnd, Usage},
     ids::{Epoch, JobId, NodeId, NodeName, Seq},
     limits::{MAX_ARGS, MAX_COMMANDS, MAX_HELD_JOBS},
@@ -162,7 +162,15 @@ pub struct HeldJob {
     pub pid: Option<u32>,
 }
 
-fragmented!(NodeToHub);
+fragmented!(NodeToHub, sharing);
+
+/// An Output whose bytes are a share of its frame.
+fn sharing(frame: &Bytes) -> Option<NodeToHub> {
+    /// The place of Output among the messages; a test holds it to the encoder.
+    const OUTPUT: u32 = 5;
+    let ((message, job, stream, at), data) = codec::share::<(u32, JobId, OutputStream, u64)>(frame)?;
+    (message == OUTPUT).then_some(NodeToHub::Output { job, stream, at, data })
+}
 fragmented!(HubToNode);
 
 /// How a node introduces itself. Frozen for ever; what it lacks goes into `extensions`.

@@ -1,11 +1,13 @@
 //! A record of some twelve mebibytes on its way from a node to a client, each step as they take it.
 
+use bytes::{Bytes, BytesMut};
 use secmon_protocol::{
     codec::{self, Assembler, Message},
+    command::OutputStream,
     event::{self, EventType},
     facet::{FacetId, FacetStatus},
-    ids::{Cursor, Epoch, LogId, NodeId, RequestId, Seq},
-    limits::{MAX_FRAME, MAX_RECORD},
+    ids::{Cursor, Epoch, JobId, LogId, NodeId, RequestId, Seq},
+    limits::{MAX_CHUNK, MAX_FRAME, MAX_MESSAGE, MAX_RECORD},
     message::{client::HubToClient, node::NodeToHub},
     record::{Body, Envelope, LogRecord, NodeRecord, Origin},
     session::{Session, SessionKind, SessionSource},
@@ -75,4 +77,60 @@ fn a_record_of_twelve_mebibytes_travels_from_a_node_to_a_client() {
     let events = event::events(&read);
     assert_eq!(events.len(), SESSIONS);
     assert!(events.iter().all(|event| event.detail.event_type() == Some(EventType::SessionOpened)));
+}
+
+/// As the hub reads it, and as the client does.
+#[test]
+fn a_chunk_of_output_shares_the_bytes_of_its_frame() {
+    fn shares<M: Message + PartialEq + std::fmt::Debug>(message: &M, data: impl Fn(&M) -> Option<&Bytes>) {
+        let frame = codec::encode(message);
+        let shared = M::sharing(&frame);
+        let large = data(message).filter(|data| data.len() >= MAX_CHUNK / 2);
+        assert_eq!(shared.as_ref(), large.map(|_| message));
+        if let Some(data) = shared.as_ref().and_then(data) {
+            assert!(frame.as_ptr_range().contains(&data.as_ptr()));
+            let mut longer = frame.to_vec();
+            longer.push(0);
+            for damaged in [frame.slice(..frame.len() - 1), longer.into()] {
+                assert!(M::sharing(&damaged).is_none() && codec::decode::<M>(&damaged).is_err());
+            }
+        }
+    }
+    for len in [0, 1, 1000, MAX_CHUNK / 2, MAX_CHUNK - 64, MAX_CHUNK] {
+        let data = Bytes::from(vec![7; len]);
+        for stream in [OutputStream::Stdout, OutputStream::Stderr] {
+            let job = JobId(u64::MAX - 5);
+            shares(&NodeToHub::Output { job, stream, at: 1 << 40, data: data.clone() }, |message| {
+                match message {
+                    NodeToHub::Output { data, .. } => Some(data),
+                    _ => None,
+                }
+            });
+            let request = RequestId(300);
+            shares(&HubToClient::Output { request, stream, data: data.clone() }, |message| match message {
+                HubToClient::Output { data, .. } => Some(data),
+                _ => None,
+            });
+        }
+        shares(&NodeToHub::Records(data.clone()), |_| None);
+        shares(&HubToClient::Event { request: RequestId(1), record: data.clone() }, |_| None);
+    }
+}
+
+#[test]
+fn a_message_is_put_behind_others_as_its_frames() {
+    for len in [0, 1000, MAX_FRAME - 4, MAX_FRAME - 3, MAX_FRAME, 3 * MIB] {
+        let message = NodeToHub::Records(vec![7; len].into());
+        let mut out = BytesMut::from("before");
+        codec::put_message(&mut out, &message).unwrap();
+        let frames = codec::encode_frames(&message).unwrap();
+        let expected = frames.iter().flat_map(|frame| {
+            let len = u32::try_from(frame.len()).unwrap().to_be_bytes();
+            len.into_iter().chain(frame.iter().copied())
+        });
+        assert!(out.iter().copied().eq(b"before".iter().copied().chain(expected)), "{len}");
+    }
+    let mut out = BytesMut::from("before");
+    codec::put_message(&mut out, &NodeToHub::Records(vec![7; MAX_MESSAGE].into())).unwrap_err();
+    assert_eq!(out, "before");
 }

@@ -8,7 +8,7 @@ use secmon_protocol::{
 };
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, Stderr, Stdin, Stdout},
+    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Stderr, Stdin},
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
@@ -16,7 +16,7 @@ use tokio::{
 use super::{CANCEL_WITHIN, FAILED, RunArgs, What, end_json, exit_code, given, unknown, usage};
 use crate::{
     Client, ClientError, Run, RunEvent, RunOptions,
-    cli::{Common, Failure, failure::complain},
+    cli::{Common, Failure, failure::complain, out::stdout},
 };
 
 /// One run on one node.
@@ -31,12 +31,8 @@ pub(super) async fn run(node: &str, what: &What, args: &RunArgs, common: &Common
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::Output)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Output)?;
     let mut running = None;
-    let mut ends = Ends {
-        json: args.json,
-        input: line.input.then(Input::new),
-        out: tokio::io::stdout(),
-        err: tokio::io::stderr(),
-    };
+    let mut ends =
+        Ends { json: args.json, input: line.input.then(Input::new), out: stdout(), err: tokio::io::stderr() };
     let signalled = tokio::select! {
         result = start_and_copy(&line, common, &mut running, &mut ends) => return result,
         _ = interrupt.recv() => 130,
@@ -217,7 +213,7 @@ impl Input {
 struct Ends {
     json: bool,
     input: Option<Input>,
-    out: Stdout,
+    out: Box<dyn AsyncWrite + Send + Unpin>,
     err: Stderr,
 }
 

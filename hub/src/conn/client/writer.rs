@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 use secmon_protocol::{
-    codec::CodecError,
+    codec::{CodecError, put_frame, put_message},
     ids::{Cursor, RequestId},
     limits::{MAX_FRAME, MAX_MESSAGE},
     message::{
@@ -13,7 +13,7 @@ use secmon_protocol::{
 use tokio::{io::AsyncWriteExt as _, net::unix::OwnedWriteHalf, sync::mpsc};
 
 use super::{
-    super::wire::{WRITE_TARGET, WireError, put_frame, put_message},
+    super::wire::{WRITE_TARGET, WireError},
     Ending,
     subscription::Outgoing,
 };
