@@ -37,6 +37,9 @@ const SLOWEST_LOOK: Duration = Duration::from_millis(50);
 /// How often the leader is looked at where the system tells nothing of it any more.
 const BLIND_LOOK: Duration = Duration::from_millis(250);
 
+/// How many of a run are asked to end beside its leader's group, each by a file; who starts more has them killed.
+const ASKED: usize = 256;
+
 /// The leader, and all that came of it.
 pub(super) struct Processes {
     child: Child,
@@ -110,13 +113,13 @@ impl Processes {
         // Who has left the group is asked one by one, and known before those in it can end, and be waited for.
         let others: Vec<_> = match &self.cgroup {
             Some(cgroup) => {
-                let opened: Vec<_> =
-                    cgroup.members().into_iter().map(|pid| (pid, Member::open(pid))).collect();
+                let members = cgroup.members().into_iter().take(ASKED);
+                let opened: Vec<_> = members.map(|pid| (pid, Member::open(pid))).collect();
                 // Looked at again: from then on it is this process that is meant, whatever its number.
                 let still = cgroup.members();
                 opened.into_iter().filter(|(pid, _)| still.contains(pid)).collect()
             }
-            None => self.members().collect(),
+            None => self.members().take(ASKED).collect(),
         };
         let leader = self.leader.as_raw();
         // ESRCH: nobody is left, which is what was wanted.
