@@ -295,15 +295,10 @@ fn every_type_of_event_has_its_sentence() {
 }
 
 #[test]
-fn an_event_of_no_node_has_no_such_column() {
-    let event = Event {
-        id: String::new(),
-        cursor: None,
-        node: None,
-        time: NOW,
-        detail: auth(AuthAction::Su, |e| e.user = Some("alice".into())),
-    };
-    insta::assert_snapshot!(render::event_line(&event, &Look::plain()), @"12:00:00  auth.su               alice became somebody else");
+fn an_event_of_no_node_is_the_hubs() {
+    let detail = auth(AuthAction::Su, |e| e.user = Some("alice".into()));
+    let event = Event { id: String::new(), cursor: None, node: None, time: NOW, detail };
+    insta::assert_snapshot!(render::event_line(&event, &Look::plain()), @"12:00:00  hub           auth.su               alice became somebody else");
 }
 
 #[test]

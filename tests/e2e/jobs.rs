@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use secmon_testkit::{
     json::{at, number, text},
     product::{Hub, Lab, Node, NodeSetup, Place},
@@ -14,6 +15,10 @@ const ALLOWLIST: &str = r#"
 [commands.gated]
 run = ["sh", "-c", "echo $$ >> STARTS; echo before; while ! test -e GATE; do sleep 0.05; done; echo after >&2; exit 3"]
 timeout = "10m"
+
+[commands.numbered]
+run = ["sh", "-c", "echo $1 >> STARTS; for i in 1 2 3 4; do echo $1 line $i; sleep 0.1; done; echo $1 end", "sh", "{n}"]
+args.n = { type = "integer" }
 
 [commands.large]
 run = ["sh", "-c", "echo first; head -c 4000000 /dev/zero; echo; echo last"]
@@ -186,4 +191,66 @@ fn who_follows_a_job_sees_what_it_prints_and_ends_as_it_does() {
     let output = follower.finish();
     assert_eq!((output.code(), output.out().as_str()), (3, "before\n"), "{output}");
     assert!(output.err().contains("after\n"), "{output}");
+}
+
+#[test]
+fn jobs_among_restarts_and_kills_start_once_and_end_and_what_finished_is_whole() {
+    for seed in [1, 2] {
+        let (mut scene, mut chance, mut jobs) = (Scene::new(), StdRng::seed_from_u64(seed), vec![]);
+        for _ in 0..8 {
+            for _ in 0..4 {
+                let n = jobs.len().to_string();
+                let job = scene.detach(&["numbered", &format!("n={n}"), "--queue-for", "1h"]);
+                jobs.push((n, job));
+            }
+            // What is under way differs each time: the queue, its handing over, output, or an end.
+            let reached = chance.random_range(0..jobs.len());
+            eventually("some starts", || (scene.starts().len() * 2 >= reached).then_some(()));
+            match chance.random_range(0..5) {
+                0 | 1 => {
+                    scene.hub.process().kill();
+                    scene.hub.start_again();
+                }
+                2 => {
+                    scene.node.process().kill();
+                    scene.node.start_again();
+                }
+                3 => {
+                    scene.node.process().terminate();
+                    scene.node.start_again();
+                }
+                _ => {
+                    scene.node.process().kill();
+                    scene.hub.process().kill();
+                    scene.hub.start_again();
+                    scene.node.start_again();
+                }
+            }
+        }
+        let mut finished = 0;
+        for (n, job) in &jobs {
+            let mut state = String::new();
+            eventually(&format!("job {n} to end, with seed {seed}"), || {
+                text(&scene.job(job), "secmon.job.state").clone_into(&mut state);
+                matches!(state.as_str(), "finished" | "lost" | "failed" | "expired" | "cancelled")
+                    .then_some(())
+            });
+            let starts = scene.starts().iter().filter(|start| *start == n).count();
+            assert!(starts <= 1, "seed {seed}: job {n} was started {starts} times");
+            match state.as_str() {
+                "finished" => {
+                    let lines: String = (1..=4).map(|i| format!("{n} line {i}\n")).collect();
+                    assert_eq!(
+                        (starts, scene.output(job).0),
+                        (1, format!("{lines}{n} end\n")),
+                        "seed {seed}"
+                    );
+                    finished += 1;
+                }
+                "lost" => {}
+                other => panic!("seed {seed}: job {n} is {other}"),
+            }
+        }
+        assert!(finished >= jobs.len() / 4, "seed {seed}: only {finished} of {} finished", jobs.len());
+    }
 }

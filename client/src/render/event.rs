@@ -106,15 +106,20 @@ fn style(severity: Severity) -> Style {
     }
 }
 
-/// `HH:MM:SS  NODE  TYPE  SENTENCE` without an end of line, safe to print. An event without a node has no
-/// such column.
+/// `HH:MM:SS  NODE  TYPE  SENTENCE` without an end of line, safe to print. In the place of a node stands `hub` where it is
+/// about the hub itself; a gap is about none, and has no such column.
 #[must_use]
 pub fn event_line(event: &Event, look: &Look) -> String {
     let time = event.time.timestamp().to_zoned(look.zone.clone()).strftime("%H:%M:%S").to_string();
     let mut out = look.paint(Style::new().dimmed(), &time);
     out.push_str("  ");
-    if let Some((_, name)) = &event.node {
-        out.push_str(&look.bold(&format!("{:<NODE_WIDTH$}", name.as_str())));
+    let about = match (&event.node, &event.detail) {
+        (Some((_, name)), _) => Some(name.as_str()),
+        (None, detail) if detail.event_type() == Some(EventType::Gap) => None,
+        (None, _) => Some("hub"),
+    };
+    if let Some(name) = about {
+        out.push_str(&look.bold(&format!("{name:<NODE_WIDTH$}")));
         out.push_str("  ");
     }
     let severity = severity(&event.detail);

@@ -119,7 +119,7 @@ fn next(jobs: &[JobSummary]) {
         [job] => {
             let id = render::shortest_ids(jobs).remove(0);
             if waiting > 0 {
-                note(&format!("the job is queued: it starts when {} is there and ready for it", job.name));
+                note(&format!("{} is away or busy: the job waits for it", job.name));
             }
             note(&format!(
                 "follow it with `secmon job output {id} --follow`, end it with `secmon job cancel {id}`"
