@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 pub(crate) use self::{
     handle::{Handle, Message, Reply, ToLink},
-    lane::{Waiting, Wire, lane},
+    lane::{Budget, Users, Waiting, Wire, lane},
 };
 use crate::{
     HubError,

@@ -24,7 +24,13 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::report::Report;
-use crate::{HubSection, access::Access, actor::Handle, ca::Ca, log::Log};
+use crate::{
+    HubSection,
+    access::Access,
+    actor::{Handle, Users},
+    ca::Ca,
+    log::Log,
+};
 
 /// A peer that has not finished its handshake and said its first message by then is cut off.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
@@ -57,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) clients: TaskTracker,
     /// Says in the log how connections end.
     pub(crate) report: Report,
+    /// What users do not read.
+    pub(crate) unread: Users,
     next: AtomicU64,
 }
 
@@ -84,6 +92,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             clients: TaskTracker::new(),
             report: Report::default(),
+            unread: Users::default(),
             next: AtomicU64::new(1),
         }
     }

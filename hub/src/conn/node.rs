@@ -29,7 +29,7 @@ use super::{
     wire::{self, Reader, WireError},
 };
 use crate::{
-    actor::{Message, ToLink, Waiting, lane},
+    actor::{Budget, Message, ToLink, Waiting, lane},
     ca::{Fingerprint, fingerprint},
     core::{Introduction, Link, MAX_RUNS_PER_NODE},
 };
@@ -93,7 +93,7 @@ pub(super) async fn serve(greeted: Greeted, address: SocketAddr, shared: &Arc<Sh
     let Greeted { mut reader, mut writer, papers, hello } = greeted;
     let link = Link(shared.number());
     let kill = CancellationToken::new();
-    let (wire, waiting) = lane(QUEUE, INPUT, kill.clone());
+    let (wire, waiting) = lane(QUEUE, vec![Budget::of(INPUT)], kill.clone());
     let introduction =
         Introduction { papers, address: address.to_string(), hello, fresh: Epoch(rand::random()) };
     shared.actor.send(Message::NodeUp(link, Box::new(introduction), wire)).await;

@@ -39,7 +39,7 @@ use super::{
 };
 use crate::{
     access::{self, Access, Grants, Peer},
-    actor::{Message, lane, unix_now},
+    actor::{Budget, Message, lane, unix_now},
     core::{ClientId, Denial, MAX_CREDIT_PER_CLIENT, MAX_RUNS_PER_CLIENT},
 };
 
@@ -49,6 +49,8 @@ const QUEUE: usize = 2 * ((MAX_CREDIT_PER_CLIENT / MIN_CHUNK_COST) as usize + 4 
 /// Bytes of output among them: twice what a client that grants as it reads can have coming, for its next runs may begin
 /// before it has read the last ones.
 const UNREAD: usize = 2 * MAX_CREDIT_PER_CLIENT as usize;
+/// The same of all connections of one user, but of root and the hub's own.
+const UNREAD_OF_USER: usize = 4 * UNREAD;
 /// Largest Hello; whoever says it may not even be allowed to.
 pub(super) const MAX_HELLO: usize = 16 << 10;
 /// Largest request, in fragments or not: the longest are runs with their arguments, of less than 100 KiB. What is not whole
@@ -128,7 +130,11 @@ async fn converse(
     let (answers, answered) = mpsc::channel(ANSWERS);
     let (events, pending) = mpsc::channel(EVENTS);
     let kill = CancellationToken::new();
-    let (wire, waiting) = lane(QUEUE, UNREAD, kill.clone());
+    let mut budgets = vec![Budget::of(UNREAD)];
+    if !shared.access.is_built_in(who.0.uid) {
+        budgets.push(shared.unread.budget(who.0.uid, UNREAD_OF_USER));
+    }
+    let (wire, waiting) = lane(QUEUE, budgets, kill.clone());
     shared.actor.send(Message::ClientUp(client, wire)).await;
     let requests = requests::Requests::new(client, who, answers, events, shared.clone());
     let ending = tokio::select! {
