@@ -297,7 +297,10 @@ mod tests {
         };
         assert_eq!(of(vec![arg("a", "/var/log/ä.log"), arg("b", "")]), "x a=/var/log/ä.log b=\"\"");
         assert_eq!(of(vec![arg("a", "1 file=/etc/shadow")]), "x a=\"1 file=/etc/shadow\"");
-        assert_eq!(of(vec![arg("a", "1\u{a0}b"), arg("b", "x\" c=\"y")]), "x a=\"1\u{a0}b\" b=\"x\\\" c=\\\"y\"");
+        assert_eq!(
+            of(vec![arg("a", "1\u{a0}b"), arg("b", "x\" c=\"y")]),
+            "x a=\"1\u{a0}b\" b=\"x\\\" c=\\\"y\""
+        );
         assert_eq!(of(vec![arg("a", "\x1b[2J\\\"")]), "x a=\"\\x1b[2J\\\\\\\"\"");
     }
 }
