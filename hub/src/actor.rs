@@ -40,9 +40,9 @@ const BATCH: usize = 256;
 /// and enough to be worth one.
 const COMMIT: usize = 4 << 20;
 
-/// How often the log is looked through for what is too old, where nothing is written that does it as well.
+/// How often the log is looked through for what is too old, where nothing is written that does it as well; and the jobs.
 const AGE_EVERY: Duration = Duration::from_secs(60);
-/// How often the core is told that time has passed: jobs that wait are given up so exactly.
+/// How often the core is told that time has passed, while something waits for it: jobs are given up so exactly.
 const TICK: Duration = Duration::from_secs(1);
 /// Between two tries to read what is stored, without which nothing can go on.
 const READ_AGAIN: Duration = Duration::from_secs(1);
@@ -109,29 +109,23 @@ impl Actor {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = tokio::select! {
+            tokio::select! {
                 biased;
-                // Before the queue, which is never empty for long where nodes flood the hub.
-                _ = ticks.tick() => {
-                    batch.push(Message::Tick);
-                    false
-                }
+                // Before the queue, which is never empty for long where nodes flood the hub; and a hub where nothing
+                // waits for time is not woken.
+                _ = ticks.tick(), if self.core.waits_for_time() => batch.push(Message::Tick),
                 taken = self.queue.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
                         return Ok(self.store);
                     }
-                    false
                 }
-                () = stop.cancelled(), if !self.queue.is_closed() => {
-                    self.queue.close();
-                    false
+                () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+                _ = aging.tick() => {
+                    self.age().await;
+                    batch.push(Message::Tick);
                 }
-                _ = aging.tick() => true,
-            };
-            match due {
-                true => self.age().await,
-                false => self.handle(&mut batch, &stop).await?,
             }
+            self.handle(&mut batch, &stop).await?;
         }
     }
 

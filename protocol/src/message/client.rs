@@ -3,18 +3,24 @@
 //! The client speaks first: Hello, answered by Welcome or Reject. After that it may have many requests
 //! open at once, told apart by its own [`RequestId`]s.
 
+mod access;
+mod jobs;
+
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    access::{Role, Rule, WhoAmI},
+    jobs::{JobFilter, JobState, JobSummary},
+};
 use super::{Refusal, fragmented, node::HostFacts};
 use crate::{
     bounded,
     codec::{self, Fragment},
     command::{Arg, CommandInfo, OutputStream, RunEnd, Usage},
     facet::{FacetId, FacetStatus},
-    hub_event::CommandRun,
     ids::{Cursor, JobId, NodeId, NodeName, RequestId},
     limits::{MAX_ARGS, MAX_PATTERNS},
     time::UnixNanos,
@@ -466,151 +472,4 @@ pub struct NodeDetail {
     pub commands: Vec<CommandInfo>,
     /// The entries of its facets: facet, key and value as the node encoded them.
     pub entries: Vec<(FacetId, Bytes, Bytes)>,
-}
-
-/// Which jobs somebody asks about. An empty list takes all.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct JobFilter {
-    /// Patterns for the node's name or its id, as in [`Filter`].
-    #[serde(deserialize_with = "bounded::list::<_, _, MAX_PATTERNS>")]
-    pub nodes: Vec<String>,
-    /// States.
-    #[serde(deserialize_with = "bounded::list::<_, _, MAX_PATTERNS>")]
-    pub states: Vec<JobState>,
-    /// Most jobs of the answer; 0: [`crate::limits::MAX_JOBS`].
-    pub limit: u32,
-}
-
-/// Where a job stands. Numbers are frozen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum JobState {
-    /// It waits for its node.
-    Queued,
-    /// It was handed to its node, which has not said that its process stands.
-    Sent,
-    /// Its process stands.
-    Running,
-    /// Its process ended: by itself, by a signal, or because of its time or its output.
-    Finished,
-    /// It was not run: its node refused it, or could not start it.
-    Failed,
-    /// Somebody cancelled it.
-    Cancelled,
-    /// Its node did not come in time.
-    Expired,
-    /// Its node died under it, or was removed.
-    Lost,
-}
-
-impl JobState {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Queued,
-        Self::Sent,
-        Self::Running,
-        Self::Finished,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Expired,
-        Self::Lost,
-    ];
-
-    /// The word used outward.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Sent => "sent",
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Lost => "lost",
-        }
-    }
-
-    /// Whether nothing more will come of it.
-    #[must_use]
-    pub fn is_over(self) -> bool {
-        !matches!(self, Self::Queued | Self::Sent | Self::Running)
-    }
-}
-
-/// One job: a detached command, from its queueing until it is forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobSummary {
-    /// The node's id.
-    pub node: NodeId,
-    /// The node's name when it was made.
-    pub name: NodeName,
-    /// What runs, for whom.
-    pub run: CommandRun,
-    /// Where it stands.
-    pub state: JobState,
-    /// When it was asked for.
-    pub made: UnixNanos,
-    /// Until when it may wait for its node; none where it did not have to.
-    pub expires: Option<UnixNanos>,
-    /// When its process came to stand.
-    pub started: Option<UnixNanos>,
-    /// When it was over.
-    pub ended: Option<UnixNanos>,
-    /// How it ended.
-    pub end: Option<RunEnd>,
-    /// What it took.
-    pub usage: Option<Usage>,
-    /// Bytes that it printed, as far as the hub has heard of them.
-    pub output: u64,
-    /// How many of them are not kept.
-    pub dropped: u64,
-}
-
-/// Who a client is to the hub, and what it may do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WhoAmI {
-    /// The user id of the peer of the socket.
-    pub uid: u32,
-    /// The user's name, where it has one.
-    pub user: Option<String>,
-    /// The peer's groups, its own first, with their names where they have one.
-    pub groups: Vec<(u32, Option<String>)>,
-    /// The access rules that apply, whose permissions add up; at least one, or it had not been let in.
-    pub rules: Vec<Rule>,
-}
-
-/// One access rule, as it applies to who asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
-    /// Which: `[[access]] 2 (group ops)`.
-    pub name: String,
-    /// What it makes of its users.
-    pub role: Role,
-    /// Patterns of the nodes that it covers; empty: all.
-    pub nodes: Vec<String>,
-    /// Patterns of the commands that it covers; empty: all, where the role runs any.
-    pub commands: Vec<String>,
-}
-
-/// What somebody may do on the nodes of a rule. Numbers are frozen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Role {
-    /// See nodes, their state and their events.
-    Viewer,
-    /// That, and run the commands that the rule names.
-    Operator,
-    /// That, and run every command, enrol nodes and remove them.
-    Admin,
-}
-
-impl Role {
-    /// The word used outward.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
 }

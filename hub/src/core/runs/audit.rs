@@ -83,6 +83,11 @@ impl Audit {
         false
     }
 
+    /// Whether somebody is counted.
+    pub(super) fn counts(&self) -> bool {
+        !self.users.is_empty()
+    }
+
     /// Who made how many that were not logged and are to be told of now.
     fn due(&mut self, now: Duration) -> Vec<(Requester, u64)> {
         let due = self.users.values_mut().filter(|user| user.unlogged > 0 && user.since + TELL_AFTER <= now);

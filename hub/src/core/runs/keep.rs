@@ -37,7 +37,16 @@ impl Runs {
 }
 
 impl Core {
-    /// Time has passed. To be called each second or so.
+    /// Whether something here is due within seconds or minutes, so that [`Core::handle_tick`] is to be called each second.
+    /// Else once a minute is enough, for jobs that have been over for too long.
+    #[must_use]
+    pub fn waits_for_time(&self) -> bool {
+        let runs = &self.runs;
+        let open = !runs.settled || !runs.cut_off.is_empty() || !self.cut_off.is_empty();
+        open || runs.soonest.is_some() || !runs.busy.is_empty() || runs.audit.counts()
+    }
+
+    /// Time has passed. To be called as [`Core::waits_for_time`] says.
     pub fn handle_tick(&mut self, now: Now, out: &mut Effects) {
         self.settle(now, out);
         for job in self.runs.expired(now.unix) {

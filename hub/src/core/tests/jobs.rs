@@ -444,6 +444,26 @@ fn a_node_that_is_too_busy_gets_the_job_again_while_it_may_wait() {
 }
 
 #[test]
+fn only_a_hub_where_something_waits_for_time_has_to_be_told_of_it() {
+    let mut world = World::new();
+    assert!(world.core.waits_for_time(), "what the last process left open");
+    world.tick(1);
+    assert!(!world.core.waits_for_time());
+    world.submit(1, HOUR).unwrap();
+    assert!(world.core.waits_for_time());
+    assert_eq!(audited(&world.tick(60)), ["expired"]);
+    assert!(!world.core.waits_for_time());
+    world.submit(2, Duration::ZERO).unwrap_err();
+    assert!(world.core.waits_for_time(), "refusals are counted, and forgotten later");
+    world.tick(2);
+    assert!(!world.core.waits_for_time());
+    world.comes(&[]);
+    world.submit(3, HOUR).unwrap();
+    world.exits(3, failed(RunFailure::Busy));
+    assert!(world.core.waits_for_time(), "a node that was busy is asked again");
+}
+
+#[test]
 fn jobs_that_wait_for_a_node_outlast_its_restart() {
     // A node that was stopped answered each of them that it was stopping, and one restart lost all that waited.
     let mut world = World::new();
