@@ -45,7 +45,6 @@ impl Core {
         self.end_jobs_of_node(now, id, out);
         // Told before the end of its connection: why that ends.
         self.tell(now, id, &HubEvent::Removed { by: by.clone() }, out);
-        self.end_jobs_of_node(now, id, out);
         if let Some((link, _)) = self.nodes.get(&id).and_then(|node| node.online) {
             self.close(now, link, "the node was removed; its papers are no longer good", out);
         }

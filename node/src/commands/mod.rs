@@ -18,7 +18,10 @@ use std::path::{Path, PathBuf};
 use nix::unistd::geteuid;
 use secmon_protocol::message::runner::{NodeToRunner, RunnerToNode};
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Commands that run side by side on one node. Each may hold two chunks of output and three pipes.
@@ -78,6 +81,10 @@ pub struct Executor {
 /// Must be called within a runtime; the executor's tasks end after `cancel`.
 #[must_use]
 pub fn start(section: &CommandsSection, cancel: CancellationToken) -> Executor {
+    // SIGHUP reads the allowlist again, here or at the runner, and ends nothing: the handler stays for the process's life.
+    if let Err(error) = signal(SignalKind::hangup()) {
+        tracing::warn!(%error, "cannot listen for SIGHUP, which will end this process");
+    }
     if let Some(socket) = section.runner() {
         tracing::info!(socket = %socket.display(), "commands are started by the runner");
         return remote::start(socket, cancel);

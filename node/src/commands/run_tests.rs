@@ -191,7 +191,7 @@ const PROGRAMS: [Program; 4] = [
     Program {
         name: "forks twice and begins a session",
         script: "( setsid sh -c 'trap \"\" TERM HUP; ( SLEEP ) & SLEEP' <&- >&- 2>&- & )",
-        others: 2,
+        others: 3,
         leaves: true,
     },
 ];

@@ -1,4 +1,4 @@
-//! The messages between node and runner on their Unix socket, and who is at its other end.
+//! The messages between node and runner on their Unix socket.
 
 use std::{io, time::Duration};
 

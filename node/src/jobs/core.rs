@@ -259,11 +259,12 @@ impl Core {
             RunnerToNode::Output { job, stream, data } => {
                 let Some(run) = self.living(job) else { return };
                 if run.output.push(stream, data).is_err() {
+                    // Before it counts as over: what is over is not told to end.
+                    let order = run.cancel(job);
                     run.fail(
                         RunFailure::Lost,
                         "the runner sent more of its output than it may; it is ended".to_owned(),
                     );
-                    let order = run.cancel(job);
                     self.orders.extend(order);
                 }
                 self.wake(job);

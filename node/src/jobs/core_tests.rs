@@ -349,6 +349,17 @@ fn a_run_of_a_job_that_is_held_goes_on_with_it_and_starts_nothing() {
 }
 
 #[test]
+fn a_runner_that_sends_more_than_it_may_is_told_to_end_what_it_runs() {
+    let mut core = linked();
+    core.hub(run(Order { credit: MIN_CHUNK_COST, ..order(7, false) }));
+    core.ordered();
+    core.handle_news(output("x"));
+    core.handle_news(output("y"));
+    assert_eq!(core.ordered(), ["cancel 7"]);
+    assert!(core.messages().contains(&"7 Lost".to_owned()));
+}
+
+#[test]
 fn input_flows_under_its_own_credit_to_who_reads_it() {
     let stdin = |data: &[u8]| HubToNode::Stdin { job: JOB, data: Bytes::copy_from_slice(data) };
     let reading = || {

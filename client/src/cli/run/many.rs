@@ -41,7 +41,7 @@ use crate::{
 const WINDOWS: u32 = 32 << 20;
 /// Runs on one connection: well below what a hub allows a client, in number and in credit, so that one that has just ended
 /// and is still counted there keeps no other from starting.
-const RUNS_PER_CONNECTION: usize = 32;
+const RUNS_PER_CONNECTION: usize = 16;
 /// Arguments are held against what so many nodes say that they take before anything runs; the others decide themselves.
 const CHECKED: usize = 64;
 /// How many of them are asked at once.

@@ -64,9 +64,13 @@ impl Audit {
             self.swept = now;
         }
         let room = self.users.len() < MAX_USERS || self.users.contains_key(&by.uid);
-        let uid = if room { by.uid } else { REST };
-        let user = self.users.entry(uid).or_insert_with(|| User {
-            by: by.clone(),
+        // Who is counted with others is not named for what they did.
+        let counted = match room {
+            true => by.clone(),
+            false => Requester { uid: REST, user: None, pid: None, agent: "several users".to_owned() },
+        };
+        let user = self.users.entry(counted.uid).or_insert_with(|| User {
+            by: counted,
             used: now,
             unlogged: 0,
             since: now,

@@ -21,9 +21,9 @@ impl Runs {
         self.soonest = Some(self.soonest.map_or(expires, |soonest| soonest.min(expires)));
     }
 
-    /// The jobs whose time is over; the others are looked at when the next is due.
+    /// The jobs whose time is over. Looks at all that wait, for the one that was the next may have gone.
     fn expired(&mut self, now: UnixNanos) -> Vec<JobId> {
-        if self.soonest.is_none_or(|soonest| soonest > now) {
+        if self.soonest.is_none() {
             return vec![];
         }
         let waiting = |run: &&Run| run.state() == JobState::Queued;

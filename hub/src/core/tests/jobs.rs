@@ -453,6 +453,10 @@ fn only_a_hub_where_something_waits_for_time_has_to_be_told_of_it() {
     assert!(world.core.waits_for_time());
     assert_eq!(audited(&world.tick(60)), ["expired"]);
     assert!(!world.core.waits_for_time());
+    world.submit(9, HOUR).unwrap();
+    world.unwritten(|core, now, out| core.cancel_job(now, &ask(9), out)).0.unwrap();
+    world.tick(1);
+    assert!(!world.core.waits_for_time(), "it was taken out of the queue");
     world.submit(2, Duration::ZERO).unwrap_err();
     assert!(world.core.waits_for_time(), "refusals are counted, and forgotten later");
     world.tick(2);

@@ -30,7 +30,7 @@ use std::{
 };
 
 use secmon_protocol::{
-    command::{Arg, CommandInfo, MAX_LABEL, RunFailure},
+    command::{CommandInfo, MAX_LABEL, RunFailure},
     limits::MAX_COMMANDS,
 };
 
@@ -182,14 +182,6 @@ impl Allowlist {
             };
             (RunFailure::UnknownLabel, message)
         })
-    }
-
-    /// What is to be started when a label is run with these arguments. May block, as [`Entry::fill`].
-    ///
-    /// # Errors
-    /// Why nothing is.
-    pub fn invocation(&self, label: &str, args: &[Arg]) -> Result<Invocation, (RunFailure, String)> {
-        self.find(label)?.fill(args)
     }
 }
 

@@ -5,6 +5,8 @@ use std::{ops::Range, process::Command};
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
+use secmon_protocol::command::Arg;
+
 use super::{entry::Entry, *};
 
 /// What people try, each alone or around other text.

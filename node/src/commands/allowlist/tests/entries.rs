@@ -1,5 +1,7 @@
 //! What a file may say, and what is refused; what becomes of hostile arguments is in `properties`.
 
+use secmon_protocol::command::Arg;
+
 use super::*;
 
 fn error(text: &str) -> String {
