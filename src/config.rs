@@ -1,5 +1,5 @@
-//! The configuration file and the default places of everything. One TOML file serves all roles; every key
-//! has a default, and a key that nobody knows is an error.
+//! The configuration files and the default places of everything. One TOML file serves hub, node and runner, each
+//! integration has its own; every key has a default, and a key that nobody knows is an error.
 
 use std::{
     env,
@@ -9,9 +9,10 @@ use std::{
 };
 
 use nix::unistd::geteuid;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// Read when it is there and no other is named.
+#[cfg(any(feature = "hub", feature = "node"))]
 pub(crate) const DEFAULT_PATH: &str = "/etc/secmon/secmon.toml";
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -19,7 +20,8 @@ const MAX_FILE: u64 = 1 << 20;
 const NEAR: f64 = 0.75;
 
 /// The sections; those of roles that this build lacks are not looked into.
-#[derive(Debug, Default, Deserialize)]
+#[cfg(any(feature = "hub", feature = "node"))]
+#[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     #[cfg(feature = "hub")]
@@ -95,28 +97,37 @@ pub(crate) enum ConfigError {
     Wrong { path: PathBuf, line: usize, column: usize, reason: String },
 }
 
+#[cfg(any(feature = "hub", feature = "node"))]
 impl Config {
     /// Reads the file at `path`, or at [`DEFAULT_PATH`] where that exists.
     pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
-        let failed = |source| ConfigError::Read { path: file.to_owned(), source };
-        let mut text = String::new();
-        let read = File::open(file).and_then(|f| f.take(MAX_FILE + 1).read_to_string(&mut text));
-        match read {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_none() => return Ok(Self::default()),
-            other => other.map_err(failed)?,
-        };
-        if text.len() as u64 > MAX_FILE {
-            return Err(failed(io::Error::other("it is over 1 MiB")));
-        }
-        toml::from_str(&text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let before = text.get(..start).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-            ConfigError::Wrong { path: file.to_owned(), line, column, reason: reason(error.message()) }
-        })
+        read(path, Path::new(DEFAULT_PATH))
     }
+}
+
+/// Reads the file at `path`, or at `otherwise` where that exists.
+pub(crate) fn read<T: DeserializeOwned + Default>(
+    path: Option<&Path>,
+    otherwise: &Path,
+) -> Result<T, ConfigError> {
+    let file = path.unwrap_or(otherwise);
+    let failed = |source| ConfigError::Read { path: file.to_owned(), source };
+    let mut text = String::new();
+    let read = File::open(file).and_then(|f| f.take(MAX_FILE + 1).read_to_string(&mut text));
+    match read {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_none() => return Ok(T::default()),
+        other => other.map_err(failed)?,
+    };
+    if text.len() as u64 > MAX_FILE {
+        return Err(failed(io::Error::other("it is over 1 MiB")));
+    }
+    toml::from_str(&text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let before = text.get(..start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        ConfigError::Wrong { path: file.to_owned(), line, column, reason: reason(error.message()) }
+    })
 }
 
 /// toml's words on one line, and the key that was meant by an unknown one.

@@ -2,11 +2,13 @@
 
 #[cfg(feature = "node")]
 mod check;
-#[cfg(any(feature = "hub", feature = "node"))]
+#[cfg(any(feature = "hub", feature = "node", feature = "telegram", feature = "discord", feature = "http"))]
 mod config;
+#[cfg(any(feature = "telegram", feature = "discord", feature = "http"))]
+mod integrations;
 #[cfg(all(feature = "node", feature = "client"))]
 mod parse;
-#[cfg(any(feature = "hub", feature = "node"))]
+#[cfg(any(feature = "hub", feature = "node", feature = "telegram", feature = "discord", feature = "http"))]
 mod roles;
 #[cfg(all(feature = "hub", feature = "node", feature = "client"))]
 mod up;
@@ -32,7 +34,13 @@ Examples:
 struct Arguments {
     #[command(subcommand)]
     role: Role,
-    #[cfg(any(feature = "hub", feature = "client"))]
+    #[cfg(any(
+        feature = "hub",
+        feature = "client",
+        feature = "telegram",
+        feature = "discord",
+        feature = "http"
+    ))]
     /// The hub's Unix socket: where clients look for it, and where `hub` and `up` make it [default:
     /// /run/secmon/hub.sock; not as root: a user's own]
     #[arg(long, value_name = "PATH", env = "SECMON_SOCKET", global = true)]
@@ -57,6 +65,18 @@ enum Role {
     #[cfg(feature = "client")]
     #[command(flatten)]
     Client(secmon_client::cli::Command),
+    /// Run the Telegram bot: what happens, told in chats; questions and commands from those who may
+    #[cfg(feature = "telegram")]
+    Telegram(integrations::TelegramArgs),
+    /// Tell Discord, ntfy and webhooks what happens
+    #[cfg(feature = "discord")]
+    Discord(integrations::DiscordArgs),
+    /// Show what no service took, and what becomes of it
+    #[cfg(any(feature = "telegram", feature = "discord"))]
+    Notify(integrations::NotifyArgs),
+    /// Run the HTTP bridge: a web page, an API, live events
+    #[cfg(feature = "http")]
+    Http(integrations::HttpArgs),
     /// Explain an allowlist: what may be run by it, as whom and with which arguments
     #[cfg(feature = "node")]
     Check(check::CheckArgs),
@@ -84,7 +104,13 @@ fn main() -> ExitCode {
     #[cfg(feature = "client")]
     clap_complete::CompleteEnv::with_factory(<Arguments as clap::CommandFactory>::command).complete();
     let arguments = Arguments::parse();
-    #[cfg(any(feature = "hub", feature = "client"))]
+    #[cfg(any(
+        feature = "hub",
+        feature = "client",
+        feature = "telegram",
+        feature = "discord",
+        feature = "http"
+    ))]
     let socket = arguments.socket;
     match arguments.role {
         #[cfg(all(feature = "hub", feature = "node", feature = "client"))]
@@ -97,6 +123,14 @@ fn main() -> ExitCode {
         Role::Runner(arguments) => roles::end(roles::runner(arguments)),
         #[cfg(feature = "client")]
         Role::Client(command) => client(command, socket),
+        #[cfg(feature = "telegram")]
+        Role::Telegram(arguments) => roles::end(integrations::telegram(arguments, socket)),
+        #[cfg(feature = "discord")]
+        Role::Discord(arguments) => roles::end(integrations::discord(arguments, socket)),
+        #[cfg(any(feature = "telegram", feature = "discord"))]
+        Role::Notify(arguments) => roles::end(integrations::notify(arguments)),
+        #[cfg(feature = "http")]
+        Role::Http(arguments) => roles::end(integrations::http(arguments, socket)),
         #[cfg(feature = "node")]
         Role::Check(arguments) => check::check(arguments),
         #[cfg(all(feature = "node", feature = "client"))]

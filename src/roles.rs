@@ -1,18 +1,23 @@
 //! The long-running roles: from arguments and configuration to their `run`, with logs and signals.
 
-use std::{path::PathBuf, process::ExitCode};
+#[cfg(any(feature = "hub", feature = "node"))]
+use std::path::PathBuf;
+use std::process::ExitCode;
 
+#[cfg(any(feature = "hub", feature = "node"))]
 use clap::Args;
-use tokio::{
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
-};
+#[cfg(any(feature = "hub", feature = "node"))]
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::config::{self, Config};
+use crate::config;
+#[cfg(any(feature = "hub", feature = "node"))]
+use crate::config::Config;
 
 /// What every role that keeps state takes.
+#[cfg(any(feature = "hub", feature = "node"))]
 #[derive(Debug, Args)]
 pub(crate) struct Places {
     /// The configuration file [default: /etc/secmon/secmon.toml, if it is there]

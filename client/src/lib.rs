@@ -22,6 +22,7 @@ pub mod render;
 mod run;
 mod subscription;
 
+pub use cli::default_socket;
 pub use client::{Client, Enrolled, HubInfo};
 pub use cursor_file::{CursorFile, CursorFileError};
 pub use error::ClientError;

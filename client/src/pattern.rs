@@ -20,6 +20,12 @@ impl Patterns {
     pub fn matches(&self, text: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|p| p.matches(text))
     }
+
+    /// Whether nothing is left out: there is no pattern, or one of them is `*`.
+    #[must_use]
+    pub fn matches_all(&self) -> bool {
+        self.0.is_empty() || self.0.iter().any(|p| p.pattern() == "*")
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 pub mod binary;
 pub mod cache;
+pub mod fake;
 pub mod host;
 pub mod json;
 pub mod machine;

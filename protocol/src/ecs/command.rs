@@ -1,10 +1,11 @@
-//! Commands, jobs and permissions as JSON: what `commands`, `jobs`, `job show` and `whoami` print.
+//! Commands, runs, jobs and permissions as JSON: what `commands`, `run`, `jobs`, `job show` and `whoami` print.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-use super::{Doc, command as run_into, run_end};
+use super::{Doc, command as run_into, run_end, run_end_word};
 use crate::{
-    command::{Arg, ArgInfo, ArgKind, CommandInfo, Usage},
+    command::{Arg, ArgInfo, ArgKind, CommandInfo, OutputStream, RunEnd, Usage},
     message::client::{JobSummary, Rule, WhoAmI},
 };
 
@@ -55,6 +56,28 @@ fn arg(arg: &ArgInfo) -> Value {
 /// Arguments by name.
 pub(super) fn args(args: &[Arg]) -> Value {
     Value::Object(args.iter().map(|arg| (arg.name.clone(), json!(arg.value))).collect::<Map<_, _>>())
+}
+
+/// A piece of a run's output as JSON: `stream` (`stdout`, `stderr`) and `data`, its bytes in Base64 (RFC 4648 §4).
+#[must_use]
+pub fn run_output(stream: OutputStream, data: &[u8]) -> Value {
+    json!({ "stream": stream.as_str(), "data": STANDARD.encode(data) })
+}
+
+/// The end of a run as JSON: `end`, and `exit_code`, `signal` or `message` with it, and `usage` where a process ran.
+#[must_use]
+pub fn run_ended(end: &RunEnd, usage: Option<&Usage>) -> Value {
+    let word = run_end_word(end);
+    let mut line = match end {
+        RunEnd::Exited(code) => json!({ "end": word, "exit_code": code }),
+        RunEnd::Signalled(signal) => json!({ "end": word, "signal": signal }),
+        RunEnd::Failed { message, .. } => json!({ "end": word, "message": message }),
+        RunEnd::TimedOut | RunEnd::Cancelled | RunEnd::TooMuchOutput => json!({ "end": word }),
+    };
+    if let Some(taken) = usage {
+        line["usage"] = self::usage(taken);
+    }
+    line
 }
 
 /// What a run took, as one JSON object.

@@ -12,7 +12,7 @@ use std::{fmt::Write as _, net::IpAddr};
 
 use serde_json::{Value, json};
 
-pub use command::{commands, job, usage, who_am_i};
+pub use command::{commands, job, run_ended, run_output, usage, who_am_i};
 pub use node::{detail as node_detail, summary as node_summary};
 
 use crate::{

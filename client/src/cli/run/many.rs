@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CANCEL_WITHIN, FAILED, RunArgs, What, end_json, given,
+    CANCEL_WITHIN, FAILED, RunArgs, What, given,
     paper::{Form, Paper, Style},
     plan::{Order, Plan},
     resolve,
@@ -344,7 +344,7 @@ async fn copy(
 /// The last line of a node with `--json`.
 async fn line(work: &Work, outcome: &Outcome) -> Result<(), Failure> {
     let mut line = match &outcome.end {
-        Ended::Run(end, usage) => end_json(end, usage.as_ref()),
+        Ended::Run(end, usage) => ecs::run_ended(end, usage.as_ref()),
         Ended::Error(error) => json!({ "end": "refused", "message": error.to_string() }),
         Ended::NotRun | Ended::Left => json!({ "end": "not_run" }),
     };

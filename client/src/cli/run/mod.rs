@@ -19,11 +19,9 @@ use clap::{Args, builder::ValueHint};
 use clap_complete::ArgValueCompleter;
 use jiff::{Span, SpanRelativeTo};
 use secmon_protocol::{
-    command::{Arg, RunEnd, Usage},
-    ecs,
+    command::{Arg, RunEnd},
     message::{ErrorCode, client::NodeSummary},
 };
-use serde_json::{Value, json};
 
 use self::{
     plan::Order,
@@ -225,25 +223,13 @@ pub(super) fn exit_code(end: &RunEnd) -> u8 {
     }
 }
 
-/// The last line of `run --json`: `end`, and `exit_code`, `signal` or `message` with it, and `usage` where a process ran.
-fn end_json(end: &RunEnd, usage: Option<&Usage>) -> Value {
-    let word = ecs::run_end_word(end);
-    let mut line = match end {
-        RunEnd::Exited(code) => json!({ "end": word, "exit_code": code }),
-        RunEnd::Signalled(signal) => json!({ "end": word, "signal": signal }),
-        RunEnd::Failed { message, .. } => json!({ "end": word, "message": message }),
-        RunEnd::TimedOut | RunEnd::Cancelled | RunEnd::TooMuchOutput => json!({ "end": word }),
-    };
-    if let Some(usage) = usage {
-        line["usage"] = ecs::usage(usage);
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use secmon_protocol::command::RunFailure;
+    use secmon_protocol::{
+        command::{RunFailure, Usage},
+        ecs,
+    };
 
     use super::*;
 
@@ -310,9 +296,10 @@ mod tests {
             RunEnd::TooMuchOutput,
             failed,
         ];
-        let mut lines = ends.map(|end| format!("{} {}", exit_code(&end), end_json(&end, None))).join("\n");
+        let mut lines =
+            ends.map(|end| format!("{} {}", exit_code(&end), ecs::run_ended(&end, None))).join("\n");
         let usage = Usage { wall_ns: 5, user_ns: 4, system_ns: 3, max_rss: 2, output: 1 };
-        lines.push_str(&format!("\n{}", end_json(&RunEnd::Exited(0), Some(&usage))));
+        lines.push_str(&format!("\n{}", ecs::run_ended(&RunEnd::Exited(0), Some(&usage))));
         insta::assert_snapshot!(lines, @r#"
         3 {"end":"exited","exit_code":3}
         137 {"end":"signalled","signal":9}

@@ -1,19 +1,18 @@
 //! `run` on one node: its output here as it comes, our input there as it is read, its exit code ours.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secmon_protocol::{
     command::{CommandInfo, OutputStream, RunEnd, RunFailure, Usage},
     ecs,
     limits::MAX_CHUNK,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Stderr, Stdin},
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
 
-use super::{CANCEL_WITHIN, FAILED, RunArgs, What, end_json, exit_code, given, unknown, usage};
+use super::{CANCEL_WITHIN, FAILED, RunArgs, What, exit_code, given, unknown, usage};
 use crate::{
     Client, ClientError, Run, RunEvent, RunOptions,
     cli::{Common, Failure, failure::complain, out::stdout},
@@ -220,8 +219,7 @@ struct Ends {
 impl Ends {
     async fn output(&mut self, stream: OutputStream, data: &[u8]) -> Result<(), Failure> {
         if self.json {
-            let line = json!({ "stream": stream.as_str(), "data": STANDARD.encode(data) });
-            return self.line(&line).await;
+            return self.line(&ecs::run_output(stream, data)).await;
         }
         match stream {
             OutputStream::Stdout => {
@@ -237,7 +235,7 @@ impl Ends {
     }
 
     async fn end(&mut self, end: &RunEnd, usage: Option<&Usage>) -> Result<(), Failure> {
-        if self.json { self.line(&end_json(end, usage)).await } else { Ok(()) }
+        if self.json { self.line(&ecs::run_ended(end, usage)).await } else { Ok(()) }
     }
 
     async fn line(&mut self, value: &Value) -> Result<(), Failure> {

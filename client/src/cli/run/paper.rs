@@ -3,7 +3,6 @@
 
 use std::io::{self, Read as _, Seek as _, Write as _};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secmon_protocol::{command::OutputStream, ecs, limits::MAX_CHUNK};
 use serde_json::json;
 use tempfile::SpooledTempFile;
@@ -89,8 +88,8 @@ impl Paper {
         let (to, bytes) = match &mut self.kind {
             Kind::Prefixed(lines) => (stream, lines.push(stream, data)),
             Kind::Json { id, name } => {
-                let host = json!({ "id": id, "name": name });
-                let line = json!({ "host": host, "stream": stream.as_str(), "data": STANDARD.encode(data) });
+                let mut line = ecs::run_output(stream, data);
+                line["host"] = json!({ "id": id, "name": name });
                 (OutputStream::Stdout, format!("{}\n", ecs::line(&line)).into_bytes())
             }
             Kind::Grouped(group) => {

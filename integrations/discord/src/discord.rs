@@ -1,0 +1,1 @@
+//! A webhook of Discord, <https://discord.com/developers/docs/resources/webhook>.

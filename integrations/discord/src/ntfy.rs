@@ -1,0 +1,1 @@
+//! A topic of ntfy, <https://docs.ntfy.sh/publish/>.

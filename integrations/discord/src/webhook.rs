@@ -1,0 +1,1 @@
+//! Any webhook: ECS as JSON, signed.

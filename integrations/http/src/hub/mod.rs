@@ -1,0 +1,1 @@
+//! The bridge's side of the hub.

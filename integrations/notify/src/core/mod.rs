@@ -1,0 +1,147 @@
+//! What becomes of each event: purely, in virtual time.
+//!
+//! Call order: [`Core::handle`] with what came in, or [`Core::handle_timeout`] when [`Core::poll_timeout`] is due; then
+//! [`Core::poll_output`] until it is empty; then [`Core::memory`], which is kept with the outputs and the cursor in one transaction.
+
+use secmon_protocol::{
+    event::Event,
+    message::client::{Gap, NodeSummary},
+    time::UnixNanos,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Notice,
+    config::{DestinationSection, NotifySection},
+};
+
+/// What the core learns.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Something happened.
+    Event(&'a Event),
+    /// Something happened before this program was there: who has been seen is learned, nothing is told.
+    Past(&'a Event),
+    /// The hub no longer has some of what happened.
+    Gap(&'a Gap),
+    /// All nodes as they stand: at the start, and after the hub was away.
+    Nodes(&'a [NodeSummary]),
+    /// The hub cannot be reached.
+    HubLost,
+    /// It can again.
+    HubBack,
+    /// Somebody wants quiet.
+    Mute {
+        /// Where.
+        destination: &'a str,
+        /// Until when; the past ends it.
+        until: UnixNanos,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Queue a notice for a destination.
+    Tell {
+        /// Which.
+        destination: String,
+        /// What.
+        notice: Box<Notice>,
+        /// Where it is one edition of a message that changes: which.
+        thread: Option<Thread>,
+    },
+    /// Remember for good that this was seen.
+    Seen {
+        /// What, as [`Core::new`] is given it again.
+        key: u64,
+        /// When.
+        at: UnixNanos,
+    },
+    /// It need not be remembered any more: others take its place.
+    Forget {
+        /// What.
+        key: u64,
+    },
+}
+
+/// A message of which there are several editions: the first is sent, each later one edits it; one that was not sent yet is replaced in
+/// the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thread {
+    /// Never that of another thread of that destination.
+    pub id: String,
+    /// Whether this edition is the last.
+    pub last: bool,
+}
+
+/// What a restart needs of the core: open digests, limits, nodes that are away, mutes. Bounded, whatever happened: at most 1 MiB as JSON.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {}
+
+/// A destination, as far as the core is concerned.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// Its rules.
+    pub section: DestinationSection,
+    /// Whether its service edits what it sent: then a digest is one message that grows.
+    pub edits: bool,
+}
+
+/// Decides what is told.
+#[derive(Debug)]
+pub struct Core {}
+
+/// Why a configuration makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadRules(pub String);
+
+impl Core {
+    /// A core with what an earlier one remembered. `seen` are the keys of [`Output::Seen`].
+    ///
+    /// # Errors
+    /// A rule or a template makes no sense: which, and why.
+    pub fn new(
+        _section: &NotifySection,
+        _targets: &[Target],
+        _memory: Memory,
+        _seen: impl IntoIterator<Item = (u64, UnixNanos)>,
+        _now: UnixNanos,
+    ) -> Result<Self, BadRules> {
+        Ok(Self {})
+    }
+
+    /// Takes what came in.
+    pub fn handle(&mut self, _now: UnixNanos, _input: Input<'_>) {}
+
+    /// When [`Core::handle_timeout`] is due next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<UnixNanos> {
+        None
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, _now: UnixNanos) {}
+
+    /// What is to be done next.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        None
+    }
+
+    /// What a restart needs.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory::default()
+    }
+
+    /// A sample of what a destination is sent, for `test`.
+    #[must_use]
+    pub fn sample(_now: UnixNanos) -> Vec<Notice> {
+        vec![]
+    }
+}

@@ -1,0 +1,1 @@
+//! A chat that is told what happens.

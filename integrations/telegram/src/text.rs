@@ -1,0 +1,1 @@
+//! HTML for Telegram: escaped, and cut to what a message holds.

@@ -1,0 +1,4 @@
+//! Services that are out of reach, in their stead: real HTTP on a free port of the loopback, the service's documented answers, and
+//! its faults when a test asks for them.
+
+pub mod faults;
