@@ -2,3 +2,4 @@
 //! its faults when a test asks for them.
 
 pub mod faults;
+pub mod telegram;
