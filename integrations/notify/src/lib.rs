@@ -8,9 +8,10 @@
 //!
 //! It may depend on `secmon-client` and `secmon-protocol`, never on the hub or the node, and knows no service by name.
 
+mod clock;
 pub mod config;
 pub mod core;
-pub mod deliver;
+mod deliver;
 pub mod failed;
 mod notice;
 pub mod run;
