@@ -136,7 +136,6 @@ impl Actor {
     pub(super) async fn run(mut self, cancel: CancellationToken) -> Result<(), NotifyError> {
         self.settle().await?;
         loop {
-            let now = self.clock.now();
             let core = match self.core.poll_timeout() {
                 Some(at) => self.clock.instant(at).min(Instant::now() + NAP).max(Instant::now() + BREATH),
                 None => Instant::now() + NAP,
@@ -145,7 +144,7 @@ impl Actor {
             let listed = self.listed.as_ref().map(|(_, since)| *since + CATCH_UP);
             tokio::select! {
                 () = cancel.cancelled() => break,
-                update = self.follow.next() => self.updates(update?, now)?,
+                update = self.follow.next() => self.updates(update?)?,
                 () = sleep_until(core) => {}
                 () = until(write) => {}
                 () = until(listed) => {}
@@ -170,7 +169,8 @@ impl Actor {
     }
 
     /// Takes an update, and those that are there already.
-    fn updates(&mut self, first: Update, now: UnixNanos) -> Result<(), NotifyError> {
+    fn updates(&mut self, first: Update) -> Result<(), NotifyError> {
+        let now = self.clock.now();
         self.update(first, now);
         for _ in 1..UPDATES {
             if self.batch.tells.len() + self.batch.seen.len() >= HELD {
