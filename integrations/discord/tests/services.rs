@@ -1,0 +1,1 @@
+//! The services against fakes that speak their documented APIs over real HTTP.
