@@ -79,9 +79,7 @@ pub(crate) fn refused(route: Route, status: StatusCode, headers: &HeaderMap, bod
         // The thread is archived, or locked.
         Some(50_083 | 160_005) => SendError::Forbidden { reason: format!("{reason}: open the thread") },
         // A forum's webhook without a thread; one that is no forum's with one.
-        Some(220_001..=220_003) => {
-            SendError::Forbidden { reason: format!("{reason}: see `thread_id`") }
-        }
+        Some(220_001..=220_003) => SendError::Forbidden { reason: format!("{reason}: see `thread_id`") },
         _ => web::refusal(status, None, reason),
     };
     Refused { error, hold: None }

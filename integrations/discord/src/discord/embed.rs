@@ -85,7 +85,9 @@ fn fields(notice: &Notice) -> Vec<Value> {
         let name = escaped(&field.name, NAME, Lines::One);
         let value = escaped(&field.value, VALUE, Lines::Many);
         let units = len(&name) + len(&value);
-        if name.is_empty() || value.is_empty() || units > room {
+        // What the text says in a line of its own need not be said twice.
+        let said = notice.text.lines().any(|line| line == field.value);
+        if said || name.is_empty() || value.is_empty() || units > room {
             return None;
         }
         room -= units;

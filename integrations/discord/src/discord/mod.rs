@@ -4,7 +4,6 @@ mod answer;
 mod embed;
 mod escape;
 mod limits;
-mod shut;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,7 +19,6 @@ pub(crate) use self::embed::Look;
 use self::{
     answer::{Hold, refused, said},
     limits::{Limits, Route},
-    shut::Shut,
 };
 use crate::address::DiscordUrl;
 
@@ -48,7 +46,6 @@ pub(crate) struct Webhook {
     thread: Option<String>,
     look: Look,
     shared: Shared,
-    shut: Mutex<Shut>,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -69,18 +66,11 @@ impl Webhook {
         look: Look,
         shared: Shared,
     ) -> Self {
-        Self { client, url, thread, look, shared, shut: Mutex::default() }
-    }
-
-    fn shut(&self) -> MutexGuard<'_, Shut> {
-        self.shut.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { client, url, thread, look, shared }
     }
 
     /// One request, when the limits allow it; what Discord answered, where it is JSON.
     async fn ask(&self, route: Route, message: Option<&str>, body: &Value) -> Result<Value, SendError> {
-        if let Some(reason) = self.shut().reason(Instant::now()) {
-            return Err(SendError::Forbidden { reason: format!("{reason} (not asked again so soon)") });
-        }
         let wait = self.shared.lock().wait(Instant::now(), self.url.id(), route);
         if let Some(wait) = wait {
             if wait > PATIENCE {
@@ -99,7 +89,6 @@ impl Webhook {
         self.shared.lock().learn(Instant::now(), self.url.id(), route, &said(&headers));
         let body = web::body(response, MAX_ANSWER).await;
         if status.is_success() {
-            self.shut().taken();
             // It has arrived, even where the rest of the answer has not: without its id it cannot be edited, that is all.
             return Ok(body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default());
         }
@@ -110,11 +99,7 @@ impl Webhook {
             Some(Hold::All(after)) => self.shared.lock().hold_all(now, after),
             None => {}
         }
-        let error = self.without_token(refused.error);
-        if let SendError::Forbidden { reason } = &error {
-            self.shut().refused(now, reason);
-        }
-        Err(error)
+        Err(self.without_token(refused.error))
     }
 
     /// Should Discord's words ever hold the token, ours do not.
