@@ -34,7 +34,6 @@ pub(crate) use self::{
     asking::Person,
     entry::Line,
     listener::{Listener, Next, Over, Said},
-    nodes::{Listed, Nodes},
     selection::{Picked, Selection},
 };
 use crate::Place;

@@ -106,3 +106,96 @@ pub(super) struct Event {
     #[schema(value_type = Object)]
     secmon: Value,
 }
+
+/// Some events, and where the next question begins.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Events {
+    events: Vec<Event>,
+    /// A cursor: give it as `after`.
+    #[schema(example = "0199aa00bb11cc22-1041")]
+    after: String,
+}
+
+/// Arguments and input of a run.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct With {
+    /// Each a text, a whole number, true or false.
+    #[schema(value_type = Option<Object>, example = json!({ "lines": 5 }))]
+    args: Value,
+    /// Bytes for its standard input, in Base64.
+    stdin: Option<String>,
+}
+
+/// A run that has ended.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ran {
+    /// Its number.
+    job: String,
+    /// `exited`, `signalled`, `timed_out`, `cancelled`, `too_much_output` or `failed`.
+    end: String,
+    /// Where it exited.
+    exit_code: Option<i32>,
+    /// Where a signal ended it.
+    signal: Option<i32>,
+    /// Where it failed.
+    message: Option<String>,
+    /// What it took.
+    usage: Option<Usage>,
+    /// What it printed, in Base64.
+    stdout: String,
+    /// The same of its standard error.
+    stderr: String,
+    /// Whether some of the output was dropped.
+    truncated: bool,
+}
+
+/// What a run took.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Usage {
+    /// From start to end, in nanoseconds.
+    wall_ns: u64,
+    /// In the program, in nanoseconds.
+    user_ns: u64,
+    /// In the kernel, in nanoseconds.
+    system_ns: u64,
+    /// Most memory of one of its processes.
+    max_rss_bytes: u64,
+    /// What it printed.
+    output_bytes: u64,
+}
+
+/// Where a job stands.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the document")]
+pub(super) enum JobState {
+    Queued,
+    Sent,
+    Running,
+    Finished,
+    Failed,
+    Cancelled,
+    Expired,
+    Lost,
+}
+
+/// Jobs.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Jobs {
+    jobs: Vec<Job>,
+    /// Whether there are others.
+    more: bool,
+}
+
+/// A job: `secmon job show --json`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Job {
+    host: Host,
+    /// Who asked for it.
+    #[schema(value_type = Object)]
+    user: Value,
+    /// `command.{job,label,args,…}` and `job.{state,made,started,ended,…}`.
+    #[schema(value_type = Object)]
+    secmon: Value,
+}
