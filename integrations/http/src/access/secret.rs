@@ -140,7 +140,7 @@ mod tests {
         assert!(is_token(&token), "{}", *token);
         assert_ne!(*token, *new_token().unwrap());
         for at in PREFIX.len()..token.len() {
-            let mut wrong = token.clone().into_bytes();
+            let mut wrong = token.as_bytes().to_vec();
             wrong[at] = if wrong[at] == b'a' { b'b' } else { b'a' };
             assert!(!is_token(&String::from_utf8(wrong).unwrap()), "{at}");
         }
