@@ -17,6 +17,7 @@ mod many;
 mod mistakes;
 mod network;
 mod outbox;
+mod page;
 mod parse;
 mod parse_logins;
 mod restart;

@@ -24,14 +24,14 @@ export class Table {
   #rows = new Map();
 
   /** `columns`: `{label, sort}` each, the first of which names the row; `row(item)`: a cell's children for each; `key(item)`, and `version(item)`, which
-   * changes when its row does; `empty`: what is said where there is nothing; `what`: one and many. */
-  constructor({ label, columns, row, key, version, empty, what = ['row', 'rows'] }) {
+   * changes when its row does; `empty`: what is said where there is nothing; `what`: one and many; `by`: the label it is sorted by at first. */
+  constructor({ label, columns, row, key, version, empty, what = ['row', 'rows'], by = undefined }) {
     Object.assign(this, { label, empty, what });
     this.#columns = columns;
     this.#row = row;
     this.#key = key;
     this.#version = version;
-    this.#sort = columns.find((column) => column.sort);
+    this.#sort = columns.find((column) => column.label === by) ?? columns.find((column) => column.sort);
     this.heads = columns.map((column) => this.#head(column));
     this.body = h('tbody', { role: 'rowgroup' });
     this.table = h(
@@ -59,7 +59,7 @@ export class Table {
     const sorted = this.#columns.filter((column) => column.sort);
     if (sorted.length < 2) return false;
     const choose = (event) => this.#by(sorted[event.target.selectedIndex], false);
-    return h('label', { class: 'order' }, 'Sort by ', h('select', { onchange: choose }, sorted.map((column) => h('option', {}, column.label))));
+    return h('label', { class: 'order' }, 'Sort by ', h('select', { onchange: choose }, sorted.map((column) => h('option', { selected: column === this.#sort }, column.label))));
   }
 
   #by(column, backwards = this.#sort === column && !this.#backwards) {
@@ -137,7 +137,8 @@ export class Table {
     const cells = this.#row(item).map((content, i) => {
       const name = i === 0 ? 'th' : 'td';
       const attributes = { role: i === 0 ? 'rowheader' : 'cell', scope: i === 0 && 'row', 'data-label': this.#columns[i].label };
-      return h(name, attributes, content);
+      // On a narrow screen a cell is its label beside one thing.
+      return h(name, attributes, i === 0 ? content : h('div', {}, content));
     });
     set(row.element, cells);
     if (had) row.element.querySelector('a, button')?.focus({ preventScroll: true });

@@ -86,7 +86,7 @@ export function fleetView({ fleet }) {
     version: (node) => node.version,
     row: (node) => [
       [nodeLink(node.name), h('span', { class: 'dim small' }, node.os)],
-      [status(node), ' ', h('span', { class: 'dim' }, node.since ? ['since ', age(node.since)] : '')],
+      [status(node), ' ', h('span', { class: 'dim' }, node.since ? ['for ', age(node.since)] : '')],
       who(node),
       peers(node),
       troubles(node).map(([what, why]) => h('span', { class: 'trouble', title: why }, what)),

@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { confirmed } from './command-form.js';
-import { age, badge, h, nodeLink, notice, set, tick, time } from './dom.js';
+import { age, badge, field, h, nodeLink, notice, set, tick, time } from './dom.js';
 import { Output } from './output.js';
 import { endBadge, usageWords } from './run.js';
 import { commandWords } from './sentence.js';
@@ -65,6 +65,7 @@ function listView() {
   const table = new Table({
     label: 'Jobs',
     what: ['job', 'jobs'],
+    by: 'Made',
     columns: [
       { label: 'Command' },
       { label: 'Node', sort: byText((job) => job.host.name) },
@@ -93,7 +94,7 @@ function listView() {
       const { jobs, more } = await api.jobs({ state: state.value, limit: LIMIT }, abort.signal);
       loaded = true;
       set(said, more && notice('warn', `Only ${LIMIT} are shown; secmon jobs has more.`));
-      table.update(jobs.toSorted((a, b) => b.secmon.job.made.localeCompare(a.secmon.job.made)));
+      table.update(jobs);
     } catch (error) {
       if (error.name !== 'AbortError') set(said, notice('bad', `${error.message}`));
     }
@@ -102,7 +103,7 @@ function listView() {
   const soon = onCommands(load);
   table.update([]);
   load();
-  const element = h('section', {}, h('h1', {}, 'Jobs'), h('div', { class: 'filters' }, h('label', { class: 'field' }, 'State ', state)), said, table.element);
+  const element = h('section', {}, h('h1', {}, 'Jobs'), h('div', { class: 'filters' }, field('State', state)), said, table.element);
   const close = () => {
     abort.abort();
     soon.end();
