@@ -18,6 +18,7 @@ mod many;
 mod mistakes;
 mod network;
 mod outbox;
+mod page;
 mod parse;
 mod parse_logins;
 mod restart;
