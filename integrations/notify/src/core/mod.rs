@@ -181,7 +181,7 @@ impl Core {
         let now = self.time(now);
         match input {
             Input::Event(event) => {
-                self.nodes.look(event);
+                self.nodes.look(now, event);
                 self.tell(now, &Subject::Event(event));
             }
             Input::Past(event) => {

@@ -35,6 +35,8 @@ pub(super) struct Nodes {
     pub(super) frozen: bool,
     /// When something is due, or a little before.
     due: Option<i64>,
+    /// What happened long ago is being heard of: before then, what comes behind it may say that a node is back.
+    late: i64,
 }
 
 /// One of them.
@@ -93,7 +95,7 @@ impl Nodes {
             Repeat::Every(span) => Some(span.nanos() / SECOND),
         };
         let after = section.after.nanos() / SECOND;
-        let mut nodes = Self { after, repeat, table, more, frozen, due: None };
+        let mut nodes = Self { after, repeat, table, more, frozen, due: None, late: 0 };
         nodes.find_due();
         nodes
     }
@@ -104,11 +106,17 @@ impl Nodes {
     }
 
     /// Looks at an event.
-    pub(super) fn look(&mut self, event: &Event) {
+    pub(super) fn look(&mut self, now: UnixNanos, event: &Event) {
         let Some((id, name)) = &event.node else { return };
         let at = event.time.0.div_euclid(SECOND);
         match &event.detail {
-            Detail::Hub(HubEvent::Disconnected { .. }) => self.left(*id, name.as_str(), at, at + self.after),
+            Detail::Hub(HubEvent::Disconnected { .. }) => {
+                let now = now.0.div_euclid(SECOND);
+                if at + self.after <= now {
+                    self.late = now + GATHER;
+                }
+                self.left(*id, name.as_str(), at, at + self.after);
+            }
             Detail::Hub(HubEvent::Connected { .. }) => self.came(*id, at),
             Detail::Hub(HubEvent::Removed { .. }) => {
                 self.table.remove(id);
@@ -215,7 +223,8 @@ impl Nodes {
 
     /// When there is news.
     pub(super) fn due(&self) -> Option<UnixNanos> {
-        self.due.filter(|_| !self.frozen).map(|due| UnixNanos(due.saturating_mul(SECOND)))
+        let due = self.due.filter(|_| !self.frozen)?;
+        Some(UnixNanos(due.max(self.late).saturating_mul(SECOND)))
     }
 
     /// What is to be told now, by kind.
@@ -274,6 +283,7 @@ impl Nodes {
             let latest = if node.state == NodeState::Away { now + self.after } else { now };
             node.mark = node.mark.min(latest);
         }
+        self.late = self.late.min(now + GATHER);
         self.find_due();
     }
 }

@@ -56,7 +56,7 @@ fn a_service_that_cannot_edit_gets_the_opening_and_the_summary() {
     assert_eq!(
         world.titles(),
         [
-            "10 11 failed logins in 10s from 192.0.2.9 on web-1, user root",
+            "10 10 failed logins in 9s from 192.0.2.9 on web-1, user root",
             "399 100 failed logins in 1m 39s from 192.0.2.9 on web-1, user root",
             // One that stays alone is told once.
             "2010 web-2: failed password for admin from 192.0.2.10 port 50022",

@@ -56,7 +56,7 @@ fn every_type_says_by_default_what_a_person_needs() {
     auth.accepted
     Event warning: web-1: accepted publickey for alice on pts/0 in /home/alice from 192.0.2.9 port 50022, key ED25519 SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA: a reason (2 times)
         | first time: alice from 192.0.2.0/24 with this key on web-1
-        node=web-1; user=alice; target=root; group=wheel; source=192.0.2.9; method=publickey; key=ED25519 SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA; terminal=pts/0; command=/usr/bin/id; folder=/home/alice; reason=a reason; times=2
+        node=web-1; user=alice; target=root; group=wheel; source=192.0.2.9; method=publickey; key=ED25519 SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA; terminal=pts/0; command=/usr/bin/id; folder=/home/alice; reason=a reason; first seen=alice from 192.0.2.0/24 with this key on web-1
     auth.failed
     Digest { open: false, count: 2 } info: web-1: failed publickey for alice on pts/0 in /home/alice from 192.0.2.9 port 50022, key ED25519 SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA: a reason (2 times)
         events=2; node=web-1; source=192.0.2.9; user=alice; rule=failed logins

@@ -3,7 +3,10 @@
 use secmon_protocol::{
     hub_event::{HubEvent, Requester},
     ids::{Cursor, LogId},
-    message::client::{self, Gap, HostFacts, NodeSummary},
+    message::{
+        client::{self, Gap, NodeSummary},
+        node::HostFacts,
+    },
 };
 
 use super::*;
@@ -158,7 +161,7 @@ fn a_node_that_was_away_for_long_is_told_even_if_nobody_looked_meanwhile() {
     world.event(&left(1, 0));
     world.event(&came(1, 3_600));
     world.until(at(6_000));
-    assert_eq!(world.titles(), ["5000 web-1 is back after 1h"]);
+    assert_eq!(world.titles(), ["5010 web-1 is back after 1h"]);
 }
 
 #[test]
