@@ -24,6 +24,7 @@ mod parse_logins;
 mod restart;
 mod runner;
 mod secrets;
+mod telegram;
 mod tls;
 mod up;
 mod watch_resume;
