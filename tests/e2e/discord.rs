@@ -209,7 +209,7 @@ fn a_sample_goes_to_all_or_to_one_and_says_what_is_wrong() {
     assert_eq!(all.out(), "ops: sent\nsiem: sent\nphone: sent\n");
     let (told, posted) = (scene.discord.messages().len(), scene.webhook.posted().len());
     assert!(told > 0 && posted > 0 && !scene.ntfy.messages().is_empty());
-    assert_eq!(scene.discord.messages()[0].body["embeds"][0]["footer"]["text"], "secmon, a sample");
+    assert!(scene.discord.messages()[0].title().contains("test"), "{:#?}", scene.discord.messages()[0]);
 
     scene.discord.delete_webhook();
     let one = integration.command(&["test", "siem"]);
