@@ -22,9 +22,9 @@ use tracing::{debug, error, info, warn};
 
 use super::{NotifyError, Place};
 use crate::{
-    Kind, Notice, Severity,
     clock::Clock,
     core::{Core, Input, Output},
+    own,
     store::{Batch, Loaded, Store, StoreThread, Tell},
 };
 
@@ -356,28 +356,9 @@ impl Actor {
 
     /// Says that something may be missing, for the store was damaged.
     fn begun_anew(&mut self) {
-        let now = self.clock.now();
-        let title = "what was to be told here may be missing: the notifier's store was damaged".to_owned();
-        let text = "Messages that had not been sent yet are lost, and so is what happened while the notifier was not running. It begins \
-                    anew from here; who was seen before is learned again from the hub's log."
-            .to_owned();
+        let notice = own::damaged(self.clock.now());
         for (destination, goal) in &self.targets {
-            let notice = Notice {
-                id: format!("anew-{}", now.0),
-                kind: Kind::Missing,
-                severity: Severity::Critical,
-                title: title.clone(),
-                text: text.clone(),
-                fields: vec![],
-                node: None,
-                time: now,
-                json: serde_json::json!({
-                    "@timestamp": now.rfc3339(),
-                    "event": { "kind": "pipeline_error", "reason": title },
-                    "secmon": { "notice": { "kind": "missing" } },
-                }),
-            };
-            let destination = destination.clone();
+            let (destination, notice) = (destination.clone(), notice.clone());
             self.batch.tells.push(Tell { destination, notice, thread: None, edits: goal.edits });
         }
         self.changed();
