@@ -84,11 +84,6 @@ impl Hub {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// The hub's version, of the latest connection to it; none before there was one.
-    pub(crate) fn version(&self) -> Option<String> {
-        self.asking.version()
-    }
-
     /// Ends when the bridge does.
     pub(crate) fn cancel(&self) -> &CancellationToken {
         &self.cancel

@@ -39,7 +39,7 @@ const ALWAYS: [(&str, &str); 7] = [
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(Problem)),
-    paths(session::begin, session::who, session::end, session::healthy, session::ready, session::document),
+    paths(session::begin, session::end, session::healthy, session::ready, session::document),
     tags(
         (name = "nodes", description = "What stands"),
         (name = "events", description = "What happens"),
