@@ -1,23 +1,24 @@
-//! `/v1/session`: signing in and out. Who one is, and of which hub, `routes::session` says.
+//! `/v1/session`: signing in, who one is, signing out.
 
 use std::sync::Arc;
 
 use axum::{
-    Extension, Router,
+    Extension, Json, Router,
     extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
-    routing::{delete, post},
+    routing::{delete, get, post},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
+    Principal,
     gate::{Access, whole},
     origin::{Client, Page, page},
     sessions::{clear_cookie, cookie_of},
 };
-use crate::problem::Problem;
+use crate::{hub::Hub, problem::Problem};
 
 /// Longest body of a sign-in, in bytes: a token and some words around it. Nobody is known yet who sends it.
 const MAX_SIGN_IN: usize = 4096;
@@ -29,14 +30,32 @@ struct SignIn {
     token: String,
 }
 
+/// Who asks.
+#[derive(Debug, Serialize)]
+struct Session {
+    name: String,
+    role: &'static str,
+    nodes: Vec<String>,
+    commands: Vec<String>,
+    hub: TheHub,
+}
+
+/// What he could ask of.
+#[derive(Debug, Serialize)]
+struct TheHub {
+    version: Option<String>,
+    connected: bool,
+}
+
 /// Signing in, which needs nobody known.
 pub(crate) fn open(access: Arc<Access>) -> Router {
     Router::new().route("/v1/session", post(sign_in)).with_state(access)
 }
 
 /// The rest, which does.
-pub(crate) fn known(access: Arc<Access>) -> Router {
-    Router::new().route("/v1/session", delete(sign_out)).with_state(access)
+pub(crate) fn known(access: Arc<Access>, hub: Arc<Hub>) -> Router {
+    let who = Router::new().route("/v1/session", get(session)).with_state(hub);
+    who.merge(Router::new().route("/v1/session", delete(sign_out)).with_state(access))
 }
 
 async fn sign_in(
@@ -77,6 +96,17 @@ async fn sign_in(
             .into_response(),
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error).into_response(),
     }
+}
+
+async fn session(State(hub): State<Arc<Hub>>, Extension(principal): Extension<Principal>) -> Json<Session> {
+    let hub = TheHub { version: hub.version(), connected: hub.is_connected() };
+    Json(Session {
+        name: principal.name.to_string(),
+        role: principal.role.as_str(),
+        nodes: principal.nodes.texts(),
+        commands: principal.commands.texts(),
+        hub,
+    })
 }
 
 async fn sign_out(

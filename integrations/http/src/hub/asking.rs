@@ -39,7 +39,7 @@ impl Asking {
         Self { socket, shared, people, version: Mutex::default() }
     }
 
-    fn version(&self) -> Option<String> {
+    pub(super) fn version(&self) -> Option<String> {
         self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -78,16 +78,6 @@ impl Hub {
             }
         };
         timeout(WITHIN, asking).await.map_err(|_| ClientError::NoAnswer { after: WITHIN })?
-    }
-
-    /// The hub's version, of the latest connection to it; none before there was one.
-    pub(crate) async fn version(&self) -> Option<String> {
-        match self.asking.version() {
-            None if self.is_connected() => {
-                self.ask(|client| async move { Ok(client.hub().agent.clone()) }).await.ok()
-            }
-            known => known,
-        }
     }
 
     /// A connection that names who asks to the hub, alive a moment ago. None where too many others have one.

@@ -27,6 +27,7 @@ use std::{
 
 use jiff::Timestamp;
 use secmon_protocol::time::UnixNanos;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::{asking::Asking, catch_up::CatchUps, counts::Counts, nodes::NodeList, ring::Ring};
@@ -55,6 +56,8 @@ pub(crate) struct Hub {
     /// Counters.
     pub(crate) counts: Arc<Counts>,
     connected: AtomicBool,
+    /// The hub is there again.
+    back: Notify,
 }
 
 impl Hub {
@@ -73,6 +76,7 @@ impl Hub {
             nodes: NodeList::default(),
             counts: Arc::default(),
             connected: AtomicBool::new(false),
+            back: Notify::new(),
         });
         // It ends with `cancel`, and has nothing to say then.
         drop(tokio::spawn(pump::run(hub.clone())));
@@ -82,6 +86,11 @@ impl Hub {
     /// Whether the hub is there.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
+    }
+
+    /// The hub's version, of the latest connection to it; none before there was one.
+    pub(crate) fn version(&self) -> Option<String> {
+        self.asking.version()
     }
 
     /// Ends when the bridge does.

@@ -54,7 +54,6 @@ fn described() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(jobs::cancel))
         .routes(routes!(events::events))
         .routes(routes!(events::websocket_only))
-        .routes(routes!(session::who))
         .routes(routes!(metrics::metrics))
 }
 

@@ -1,14 +1,9 @@
-//! Who one is, and what the document says of the routes beside it, which others serve: signing in and out, health.
+//! What the document says of routes that others serve: sessions and health. They say the same themselves.
 
-use std::sync::Arc;
-
-use axum::{Json, extract::State};
-use secmon_protocol::message::client::Role;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::query::{Caller, Params};
-use crate::{hub::Hub, problem::Problem};
+use crate::problem::Problem;
 
 /// A token.
 #[derive(Serialize, ToSchema)]
@@ -23,11 +18,10 @@ pub(super) struct Who {
     /// The token's name.
     name: String,
     /// `viewer`, `operator` or `admin`.
-    #[schema(value_type = String)]
-    role: &'static str,
-    /// Patterns of nodes; `*`: all.
+    role: String,
+    /// Patterns of nodes; none: all.
     nodes: Vec<String>,
-    /// Patterns of commands that he may run; none: none.
+    /// Patterns of commands, for an operator; none: all.
     commands: Vec<String>,
     hub: TheHub,
 }
@@ -51,22 +45,8 @@ pub(super) fn begin() {}
 /// Who one is, and whether the hub is there.
 #[utoipa::path(get, path = "/v1/session", tag = "session", operation_id = "getSession",
     responses((status = 200, description = "Who asks", body = Who)))]
-pub(super) async fn who(
-    State(hub): State<Arc<Hub>>,
-    Caller(who): Caller,
-    params: Params,
-) -> Result<Json<Who>, Problem> {
-    params.done()?;
-    let all = || vec!["*".to_owned()];
-    let commands = match who.role {
-        Role::Viewer => vec![],
-        Role::Operator if !who.commands.matches_all() => who.commands.texts(),
-        Role::Operator | Role::Admin => all(),
-    };
-    let nodes = if who.may_see_hub() { all() } else { who.nodes.texts() };
-    let hub = TheHub { version: hub.version().await, connected: hub.is_connected() };
-    Ok(Json(Who { name: who.name.to_string(), role: who.role.as_str(), nodes, commands, hub }))
-}
+#[expect(dead_code, reason = "for the document")]
+pub(super) fn who() {}
 
 /// Ends the session.
 #[utoipa::path(delete, path = "/v1/session", tag = "session", operation_id = "endSession",
