@@ -151,7 +151,6 @@ async fn flood() -> Response {
     (StatusCode::OK, body).into_response()
 }
 
-#[expect(clippy::unused_async, reason = "a handler")]
 async fn panics() -> StatusCode {
     panic!("on purpose")
 }

@@ -56,7 +56,7 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_bad_pair_is_not(
     let path = |name: &str| dir.path().join(name).display().to_string();
     let config = format!("[tls]\ncert = {:?}\nkey = {:?}\n", path("cert.pem"), path("key.pem"));
     let bridge = Bridge::start(&config);
-    let held = connect(bridge.address, &[first.clone()], b"http/1.1").await.unwrap();
+    let held = connect(bridge.address, std::slice::from_ref(&first), b"http/1.1").await.unwrap();
     assert_eq!((shown(&held), held.get_ref().1.alpn_protocol().unwrap()), (first.clone(), &b"http/1.1"[..]));
 
     // A certificate without its key: half of what is to come.
