@@ -33,6 +33,7 @@ pub use nodes::{CommandsArgs, ListArgs, ShowArgs};
 pub use remove::RemoveArgs;
 pub use run::RunArgs;
 pub use screen::look;
+pub use since::since;
 pub use socket::default_socket;
 pub use watch::WatchArgs;
 pub use whoami::WhoAmIArgs;

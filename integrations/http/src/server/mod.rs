@@ -40,6 +40,7 @@ use crate::{
         sessions::Sessions,
     },
     config::{Listen, Settings},
+    hub::Hub,
     page, routes,
 };
 
@@ -51,10 +52,9 @@ const OWN_FILES: u64 = 256;
 /// Listens and serves.
 pub(crate) async fn serve(config: Config, place: Place, cancel: CancellationToken) -> Result<(), HttpError> {
     let settings = config.check()?;
-    let api = |cancel: &CancellationToken| (routes::api(&place, cancel), routes::health());
     let server = Server::bind(settings, &place, Deadlines::default())?;
-    let (known, open) = api(&cancel);
-    server.run(known, open.merge(page::routes()), cancel).await
+    let hub = Hub::start(&place, &cancel);
+    server.run(routes::api(&hub), routes::health(&hub).merge(page::routes()), cancel).await
 }
 
 /// What listens, and what is let in by.
