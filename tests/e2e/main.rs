@@ -8,6 +8,7 @@ mod auth_sources;
 mod bench;
 mod check;
 mod commands;
+mod discord;
 mod fleet;
 mod jobs;
 mod joining;

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{problem::Problem, server::body::Until};
 
-/// How long a body may take to come: at the usual limit that is 35 KB a second.
+/// How long a body may take to come: at the usual limit that is 70 KB a second.
 const BODY: Duration = Duration::from_secs(30);
 /// How long an answer may take to begin. The hub answers in milliseconds, or is away; a long poll waits for less.
 const ANSWER: Duration = Duration::from_secs(90);

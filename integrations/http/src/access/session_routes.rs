@@ -7,9 +7,8 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
-use secmon_protocol::message::client::Role;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -19,7 +18,7 @@ use super::{
     origin::{Client, Page, page},
     sessions::{clear_cookie, cookie_of},
 };
-use crate::problem::Problem;
+use crate::{hub::Hub, problem::Problem};
 
 /// Longest body of a sign-in, in bytes: a token and some words around it. Nobody is known yet who sends it.
 const MAX_SIGN_IN: usize = 4096;
@@ -38,6 +37,14 @@ struct Session {
     role: &'static str,
     nodes: Vec<String>,
     commands: Vec<String>,
+    hub: TheHub,
+}
+
+/// What he could ask of.
+#[derive(Debug, Serialize)]
+struct TheHub {
+    version: Option<String>,
+    connected: bool,
 }
 
 /// Signing in, which needs nobody known.
@@ -46,8 +53,9 @@ pub(crate) fn open(access: Arc<Access>) -> Router {
 }
 
 /// The rest, which does.
-pub(crate) fn known(access: Arc<Access>) -> Router {
-    Router::new().route("/v1/session", get(session).delete(sign_out)).with_state(access)
+pub(crate) fn known(access: Arc<Access>, hub: Arc<Hub>) -> Router {
+    let who = Router::new().route("/v1/session", get(session)).with_state(hub);
+    who.merge(Router::new().route("/v1/session", delete(sign_out)).with_state(access))
 }
 
 async fn sign_in(
@@ -90,15 +98,15 @@ async fn sign_in(
     }
 }
 
-async fn session(Extension(principal): Extension<Principal>) -> Json<Session> {
-    let commands = match principal.role {
-        Role::Viewer => vec![],
-        Role::Operator if principal.commands.matches_all() => vec!["*".to_owned()],
-        Role::Operator => principal.commands.texts(),
-        Role::Admin => vec!["*".to_owned()],
-    };
-    let nodes = if principal.nodes.matches_all() { vec!["*".to_owned()] } else { principal.nodes.texts() };
-    Json(Session { name: principal.name.to_string(), role: principal.role.as_str(), nodes, commands })
+async fn session(State(hub): State<Arc<Hub>>, Extension(principal): Extension<Principal>) -> Json<Session> {
+    let hub = TheHub { version: hub.version(), connected: hub.is_connected() };
+    Json(Session {
+        name: principal.name.to_string(),
+        role: principal.role.as_str(),
+        nodes: principal.nodes.texts(),
+        commands: principal.commands.texts(),
+        hub,
+    })
 }
 
 async fn sign_out(

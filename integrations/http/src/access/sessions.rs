@@ -30,9 +30,9 @@ const MAX_SESSIONS: usize = 1000;
 /// Most of one token, so that nobody signs the others out.
 const MAX_OF_TOKEN: usize = 50;
 /// The cookie's name. With this prefix browsers take it from the host itself alone, over TLS alone (RFC 6265bis §4.1.3.2).
-const SECURE_NAME: &str = "__Host-secmon";
+const SECURE_NAME: &str = "__Host-secmon_session";
 /// Its name where there is no TLS.
-const PLAIN_NAME: &str = "secmon";
+const PLAIN_NAME: &str = "secmon_session";
 /// Largest file of sessions that is read.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -320,13 +320,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let sessions = Sessions::open(dir.path(), LASTING);
         let plain = sessions.set_cookie("x", false).unwrap();
-        assert_eq!(plain, "secmon=x; Path=/; Max-Age=600; HttpOnly; SameSite=Strict");
+        assert_eq!(plain, "secmon_session=x; Path=/; Max-Age=600; HttpOnly; SameSite=Strict");
         let secure = sessions.set_cookie("x", true).unwrap();
-        assert_eq!(secure, "__Host-secmon=x; Path=/; Max-Age=600; HttpOnly; SameSite=Strict; Secure");
+        assert_eq!(secure, "__Host-secmon_session=x; Path=/; Max-Age=600; HttpOnly; SameSite=Strict; Secure");
         assert!(!format!("{secure:?}").contains("=x"));
         let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, "a=b; secmon=1".parse().unwrap());
-        headers.append(header::COOKIE, "__Host-secmon=2".parse().unwrap());
+        headers.append(header::COOKIE, "a=b; secmon_session=1".parse().unwrap());
+        headers.append(header::COOKIE, "__Host-secmon_session=2".parse().unwrap());
         assert_eq!((cookie_of(&headers, false), cookie_of(&headers, true)), (Some("1"), Some("2")));
     }
 }

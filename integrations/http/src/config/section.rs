@@ -128,7 +128,7 @@ impl Default for LimitsSection {
         Self {
             connections: 4096,
             connections_per_address: 256,
-            body: 1 << 20,
+            body: 2 << 20,
             requests_per_second: 50,
             burst: 200,
         }

@@ -17,7 +17,7 @@ fn refused(text: &str, said: &[&str]) {
 fn an_empty_file_is_one_that_works() {
     let settings = check("").unwrap();
     assert_eq!(settings.listen, [Listen::Tcp(DEFAULT_LISTEN)]);
-    assert_eq!((settings.limits.body, settings.unix_mode), (1 << 20, 0o660));
+    assert_eq!((settings.limits.body, settings.unix_mode), (2 << 20, 0o660));
     assert!(settings.cors.is_empty() && settings.users.is_empty() && settings.tls.is_none());
 }
 

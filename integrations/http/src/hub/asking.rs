@@ -98,7 +98,7 @@ impl Hub {
             if people.len() >= MAX_PEOPLE && !people.contains_key(&who.name) {
                 return Ok(None);
             }
-            let agent = format!("{AGENT} (token {})", printable(&who.name));
+            let agent = format!("{AGENT} ({})", printable(&who.who()));
             let client = Arc::new(self.asking.connect(&agent).await?);
             people.insert(who.name.clone(), Arc::downgrade(&client));
             Ok(Some(client))

@@ -46,10 +46,7 @@ const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 /// The whole: `known` for those who are known, `open` for everybody.
 pub(super) fn app(known: Router, open: Router, access: &Arc<Access>) -> Router {
     let gate = middleware::from_fn_with_state(access.clone(), gate::gate);
-    let known = known
-        .merge(session_routes::known(access.clone()))
-        .method_not_allowed_fallback(wrong_method)
-        .layer(gate.clone());
+    let known = known.method_not_allowed_fallback(wrong_method).layer(gate.clone());
     let app = open
         .method_not_allowed_fallback(wrong_method)
         // One path is both: who is unknown may sign in there. Its wrong methods are behind the gate.

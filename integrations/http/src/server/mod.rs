@@ -37,6 +37,7 @@ use crate::{
         gate::Access,
         pace::{Pace, Wrong},
         peers::Users,
+        session_routes,
         sessions::Sessions,
     },
     config::{Listen, Settings},
@@ -54,7 +55,8 @@ pub(crate) async fn serve(config: Config, place: Place, cancel: CancellationToke
     let settings = config.check()?;
     let server = Server::bind(settings, &place, Deadlines::default())?;
     let hub = Hub::start(&place, &cancel);
-    server.run(routes::api(&hub), routes::health(&hub).merge(page::routes()), cancel).await
+    let known = routes::api(&hub).merge(session_routes::known(server.access.clone(), hub.clone()));
+    server.run(known, routes::health(&hub).merge(page::routes()), cancel).await
 }
 
 /// What listens, and what is let in by.

@@ -3,6 +3,19 @@
 //! Call order: [`Core::handle`] with what came in, or [`Core::handle_timeout`] when [`Core::poll_timeout`] is due; then
 //! [`Core::poll_output`] until it is empty; then [`Core::memory`], which is kept with the outputs and the cursor in one transaction.
 
+mod defaults;
+mod facts;
+mod hours;
+mod rules;
+mod samples;
+mod seen;
+mod template;
+mod text;
+mod words;
+
+use std::collections::VecDeque;
+
+use jiff::tz::TimeZone;
 use secmon_protocol::{
     event::Event,
     message::client::{Gap, NodeSummary},
@@ -10,6 +23,12 @@ use secmon_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use self::{
+    facts::{Facts, Subject},
+    rules::Rules,
+    seen::Seen,
+    words::Decided,
+};
 use crate::{
     Notice,
     config::{DestinationSection, NotifySection},
@@ -93,7 +112,18 @@ pub struct Target {
 
 /// Decides what is told.
 #[derive(Debug)]
-pub struct Core {}
+pub struct Core {
+    targets: Vec<Compiled>,
+    seen: Seen,
+    out: VecDeque<Output>,
+}
+
+/// A destination, ready.
+#[derive(Debug)]
+struct Compiled {
+    name: String,
+    rules: Rules,
+}
 
 /// Why a configuration makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,17 +136,71 @@ impl Core {
     /// # Errors
     /// A rule or a template makes no sense: which, and why.
     pub fn new(
-        _section: &NotifySection,
-        _targets: &[Target],
+        section: &NotifySection,
+        targets: &[Target],
         _memory: Memory,
-        _seen: impl IntoIterator<Item = (u64, UnixNanos)>,
+        seen: impl IntoIterator<Item = (u64, UnixNanos)>,
         _now: UnixNanos,
     ) -> Result<Self, BadRules> {
-        Ok(Self {})
+        let zone = match &section.zone {
+            Some(name) => hours::zone(name)?,
+            None => TimeZone::system(),
+        };
+        let targets = targets.iter().map(|target| {
+            let mut rules = vec![];
+            for (i, rule) in target.section.rules.iter().enumerate() {
+                rules.push((format!("rule {} of {}", i + 1, target.name), rule.clone()));
+            }
+            for (i, rule) in section.rules.iter().enumerate() {
+                rules.push((format!("rule {} of [notify]", i + 1), rule.clone()));
+            }
+            if section.defaults {
+                rules.extend(defaults::rules().into_iter().map(|rule| (String::new(), rule)));
+            }
+            Ok(Compiled { name: target.name.clone(), rules: Rules::new(rules, &zone)? })
+        });
+        Ok(Self {
+            targets: targets.collect::<Result<_, _>>()?,
+            seen: Seen::new(&section.first_seen, seen)?,
+            out: VecDeque::new(),
+        })
     }
 
     /// Takes what came in.
-    pub fn handle(&mut self, _now: UnixNanos, _input: Input<'_>) {}
+    pub fn handle(&mut self, _now: UnixNanos, input: Input<'_>) {
+        match input {
+            Input::Event(event) => self.tell(&Subject::Event(event)),
+            Input::Past(event) => {
+                if let Some(facts) = Facts::of_event(event) {
+                    self.seen.look(&facts, &mut self.out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&mut self, subject: &Subject<'_>) {
+        let Some(mut facts) = Facts::of(subject, crate::Severity::Warning, crate::Severity::Critical) else {
+            return;
+        };
+        facts.first = self.seen.look(&facts, &mut self.out);
+        let first = facts.first.unwrap_or(false).then(|| self.seen.words(&facts));
+        for target in &self.targets {
+            let Some(verdict) = target.rules.verdict(&facts) else { continue };
+            if verdict.action == crate::config::Action::Digest {
+                continue;
+            }
+            let decided = Decided {
+                severity: verdict.severity,
+                rule: verdict.rule.name(),
+                first: first.as_deref(),
+                template: verdict.rule.template.as_ref(),
+            };
+            let notice = words::notice(words::id(subject, "0"), subject, &facts, &decided);
+            let notice = Box::new(notice);
+            self.out.push_back(Output::Tell { destination: target.name.clone(), notice, thread: None });
+        }
+    }
 
     /// When [`Core::handle_timeout`] is due next.
     #[must_use]
@@ -130,7 +214,7 @@ impl Core {
     /// What is to be done next.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.out.pop_front()
     }
 
     /// What a restart needs.
@@ -141,7 +225,7 @@ impl Core {
 
     /// A sample of what a destination is sent, for `test`.
     #[must_use]
-    pub fn sample(_now: UnixNanos) -> Vec<Notice> {
-        vec![]
+    pub fn sample(now: UnixNanos) -> Vec<Notice> {
+        samples::looks(now)
     }
 }

@@ -77,8 +77,8 @@ impl Wanted {
 }
 
 /// When who asks is nobody any more.
-pub(super) fn ended(_who: &Principal) -> CancellationToken {
-    CancellationToken::new()
+pub(super) fn ended(who: &Principal) -> CancellationToken {
+    who.ended.clone()
 }
 
 /// Why there is no more, for those to whom a status can still be said.
