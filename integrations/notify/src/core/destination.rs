@@ -178,7 +178,7 @@ impl Destination {
                 }
             }
         };
-        if news.len() <= FEW_NODES && !more {
+        if news.len() <= FEW_NODES {
             return single(self, news, shared);
         }
         let (mut critical, mut told, mut rest) = (vec![], vec![], vec![]);
@@ -195,6 +195,9 @@ impl Destination {
                 }
                 _ => rest.push(*one),
             }
+        }
+        if critical.len() <= FEW_NODES {
+            single(self, &std::mem::take(&mut critical), shared);
         }
         // Each of them in full, in as many messages as that takes.
         for notice in fleet::all(&critical, more, || shared.unique(now)) {

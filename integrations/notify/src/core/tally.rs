@@ -51,7 +51,8 @@ impl Tally {
                 self.more = true;
             }
         }
-        let name = printable(name);
+        // Made safe a text is never shorter.
+        let name = printable(&name[..name.floor_char_boundary(MAX_NAME)]);
         let name = &name[..name.floor_char_boundary(MAX_NAME)];
         if let Some(kept) = self.kept.iter_mut().find(|(kept, ..)| kept == name) {
             kept.1 = kept.1.saturating_add(count);
