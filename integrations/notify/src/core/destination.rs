@@ -119,10 +119,7 @@ impl Destination {
         first: Option<&str>,
         shared: &mut Shared,
     ) {
-        let Some(verdict) = self.rules.verdict(facts) else { return };
-        if verdict.severity < self.min_severity {
-            return;
-        }
+        let Some(verdict) = self.rules.verdict(facts, self.min_severity) else { return };
         let decided = Decided {
             severity: verdict.severity,
             rule: verdict.rule.name(),
@@ -185,9 +182,8 @@ impl Destination {
         let mut most = Severity::Info;
         for one in news {
             let Some(facts) = Facts::of(&Subject::Node(*one), severity, severity) else { continue };
-            let Some(verdict) = self.rules.verdict(&facts) else { continue };
+            let Some(verdict) = self.rules.verdict(&facts, self.min_severity) else { continue };
             match (verdict.severity, verdict.action) {
-                (severity, _) if severity < self.min_severity => {}
                 (Severity::Critical, _) => critical.push(*one),
                 (severity, Action::Send) => {
                     most = most.max(severity);
