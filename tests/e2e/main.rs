@@ -17,6 +17,7 @@ mod login;
 mod many;
 mod mistakes;
 mod network;
+mod notify;
 mod outbox;
 mod parse;
 mod parse_logins;
