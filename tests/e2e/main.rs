@@ -18,6 +18,7 @@ mod many;
 mod mistakes;
 mod network;
 mod notify;
+mod notify_kills;
 mod outbox;
 mod page;
 mod parse;

@@ -196,3 +196,6 @@ impl Delivery {
         Ok(Some((until, ends)))
     }
 }
+
+#[cfg(test)]
+mod tests;

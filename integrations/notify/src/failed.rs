@@ -2,7 +2,11 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use secmon_protocol::{text::printable, time::UnixNanos};
+use secmon_protocol::{
+    ecs,
+    text::{is_unsafe, printable},
+    time::UnixNanos,
+};
 
 use crate::{
     Notice, own,
@@ -83,53 +87,104 @@ fn each(
     done.and_then(|done| done.map_err(missing)).map_err(|error| error.at("change", &path))
 }
 
-/// As text for people, or with `json` as one object per line.
+/// What [`list`] found in a folder, as text for people, or with `json` as one object per line. All of it is safe to print.
 #[must_use]
-pub fn show(failed: &[Failed], json: bool) -> String {
-    let mut out = String::new();
-    if json {
-        for Failed { id, destination, notice, tries, reason, since } in failed {
-            let object = serde_json::json!({
-                "id": id, "destination": destination, "since": since.rfc3339(), "tries": tries, "reason": reason,
-                "notice": notice,
-            });
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "{object}");
-        }
-        return out;
+pub fn show(state_dir: &Path, failed: &[Failed], json: bool) -> String {
+    match (json, failed) {
+        (true, _) => failed.iter().map(|failed| object(state_dir, failed)).collect(),
+        (false, []) => "nothing was set aside\n".to_owned(),
+        (false, _) => table(failed),
     }
-    if failed.is_empty() {
-        return "nothing was set aside\n".to_owned();
-    }
-    let heads = ["ID", "SINCE", "DESTINATION", "TRIES", "MESSAGE"].map(str::to_owned);
-    let rows: Vec<[String; 5]> = [heads]
-        .into_iter()
-        .chain(failed.iter().map(|failed| {
-            let since = own::seconds(failed.since);
-            let title: String = failed.notice.title.chars().take(TITLE).collect();
-            // The title is safe already, but what a disk holds may have been written by somebody else.
-            let title =
-                if title.chars().any(secmon_protocol::text::is_unsafe) { printable(&title) } else { title };
-            [failed.id.to_string(), since, printable(&failed.destination), failed.tries.to_string(), title]
-        }))
-        .collect();
+}
+
+fn object(state_dir: &Path, failed: &Failed) -> String {
+    let Failed { id, destination, notice, tries, reason, since } = failed;
+    let object = serde_json::json!({
+        "id": id,
+        "state_dir": state_dir.display().to_string(),
+        "destination": destination,
+        "since": since.rfc3339(),
+        "tries": tries,
+        "reason": reason,
+        "notice": notice,
+    });
+    format!("{}\n", ecs::line(&object))
+}
+
+/// A line for each, and the reason below its message.
+fn table(failed: &[Failed]) -> String {
+    let heads = ["ID", "SINCE", "DESTINATION", "TRIES"].map(str::to_owned);
+    let cells = |failed: &Failed| {
+        let since = own::seconds(failed.since);
+        [failed.id.to_string(), since, safe(&failed.destination), failed.tries.to_string()]
+    };
+    let rows: Vec<[String; 4]> = [heads].into_iter().chain(failed.iter().map(cells)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths = [0, 1, 2, 3].map(width);
-    for (n, row) in rows.iter().enumerate() {
+    let texts = [("MESSAGE".to_owned(), None)].into_iter().chain(failed.iter().map(|failed| {
+        let title: String = failed.notice.title.chars().take(TITLE).collect();
+        (safe(&title), Some(safe(&failed.reason)))
+    }));
+    let mut out = String::new();
+    for (row, (title, reason)) in rows.iter().zip(texts) {
+        // Writing to a String cannot fail.
         for (cell, width) in row.iter().zip(widths) {
             let _ = write!(out, "{cell:width$}  ");
         }
-        let _ = writeln!(out, "{}", row[4]);
-        if let Some(failed) = n.checked_sub(1).and_then(|n| failed.get(n)) {
-            let reason = &failed.reason;
-            let reason = if reason.chars().any(secmon_protocol::text::is_unsafe) {
-                printable(reason)
-            } else {
-                reason.clone()
-            };
+        let _ = writeln!(out, "{title}");
+        if let Some(reason) = reason {
             let indent: usize = widths.iter().map(|width| width + 2).sum();
             let _ = writeln!(out, "{:indent$}{reason}", "");
         }
     }
     out
+}
+
+/// Texts of notices were made safe when they were made; what stands on a disk may have been written by somebody else. What is safe
+/// stays as it is: made safe twice, a backslash would be two.
+fn safe(text: &str) -> String {
+    if text.chars().any(is_unsafe) { printable(text) } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Kind, Severity};
+
+    #[test]
+    fn what_was_set_aside_is_a_table_with_reasons_or_lines_of_json_and_steers_no_terminal() {
+        let failed = |id, destination: &str, title: &str, reason: &str| Failed {
+            id,
+            destination: destination.to_owned(),
+            notice: Notice {
+                id: "x".to_owned(),
+                kind: Kind::Event,
+                severity: Severity::Info,
+                title: title.to_owned(),
+                text: String::new(),
+                fields: vec![],
+                node: None,
+                time: UnixNanos(0),
+                json: serde_json::Value::Null,
+            },
+            tries: 3,
+            reason: reason.to_owned(),
+            since: UnixNanos(1_700_000_000_123_456_789),
+        };
+        let all = [
+            failed(7, "ops", "web-1: accepted password for a\\x1b", "the service does not take it: too long"),
+            failed(12, "on-call\u{1b}", "web-2: \u{202e}", "the bot was blocked\n"),
+        ];
+        insta::assert_snapshot!(show(Path::new("/x"), &all, false), @r"
+        ID  SINCE                 DESTINATION  TRIES  MESSAGE
+        7   2023-11-14T22:13:20Z  ops          3      web-1: accepted password for a\x1b
+                                                      the service does not take it: too long
+        12  2023-11-14T22:13:20Z  on-call\x1b  3      web-2: \u{202e}
+                                                      the bot was blocked\n
+        ");
+        let json = show(Path::new("/x"), &all[1..], true);
+        assert!(json.contains(r#""title":"web-2: \u202e""#) && json.ends_with("}\n"), "{json}");
+        assert_eq!(show(Path::new("/x"), &[], false), "nothing was set aside\n");
+        assert_eq!(show(Path::new("/x"), &[], true), "");
+    }
 }

@@ -154,7 +154,7 @@ async fn what_is_refused_is_set_aside_and_goes_when_somebody_says_so() {
     assert!(!lab.doubles[0].users().contains(&(last + 1)));
     let aside = failed::list(&lab.state()).unwrap();
     assert_eq!(aside.len(), 1);
-    let shown = failed::show(&aside, false);
+    let shown = failed::show(&lab.state(), &aside, false);
     assert!(
         shown.contains(&format!("user-{}", last + 1)) && shown.contains("the bot was blocked"),
         "{shown}"

@@ -277,7 +277,8 @@ impl Actor {
     /// Gives the core the list of nodes, where it has heard of all that is in it.
     fn nodes(&mut self) {
         let Some(((_, newest), since)) = &self.listed else { return };
-        let heard = self.last.is_some_and(|last| last.n >= newest.n || last.log != newest.log);
+        // Numbers rise over a restart of the hub, though its log then has another id.
+        let heard = self.last.is_some_and(|last| last.n >= newest.n);
         if self.past.is_some() || !(heard || since.elapsed() >= CATCH_UP) {
             return;
         }
