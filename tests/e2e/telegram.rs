@@ -28,7 +28,7 @@ run = ["echo", "hello"]
 run = ["echo", "hello, {whom}", "{times}", "{loud}"]
 args.whom = { type = "choice", values = ["world", "moon"] }
 args.times = { type = "integer", min = 1, max = 9 }
-args.loud = { type = "bool", default = false }
+args.loud = { type = "bool", word = "loudly", default = false }
 
 [commands.forbidden]
 run = ["true"]
@@ -57,6 +57,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With more in its configuration.
+    fn with(more: &str) -> Self {
         let lab = Lab::new();
         let log = lab.write("auth.log", "");
         let hub = Hub::start(&lab, Place::Here);
@@ -68,7 +73,7 @@ impl Scene {
             "token_file = {:?}\napi = {:?}\n\
              [[chats]]\nid = {OPS}\nname = 'ops'\n\
              [[users]]\nid = {ALICE}\nname = 'alice'\nrole = 'operator'\ncommands = ['hello', 'greet', 'long', 'ticks', 'flood']\n\
-             [[users]]\nid = {VERA}\nname = 'vera'\nrole = 'viewer'\n",
+             [[users]]\nid = {VERA}\nname = 'vera'\nrole = 'viewer'\n{more}",
             arg(&lab.secret("telegram.token", TOKEN)),
             telegram.url(),
         );
@@ -216,7 +221,7 @@ fn a_command_is_put_together_by_buttons_runs_and_is_named_for_who_pressed() {
     );
     telegram.press(ALICE, &board, "▶ Run");
     let ended = scene.until(&board, "exited with 0");
-    assert!(ended.text.contains("hello, moon 3 false") && ended.buttons.is_empty(), "{ended:?}");
+    assert!(ended.text.contains("hello, moon 3") && ended.buttons.is_empty(), "{ended:?}");
     let finished = &scene.finished()[0];
     let agent = finished.to_string();
     assert!(agent.contains("secmon-telegram 0.1.0 (alice 1001)"), "{finished:#}");
@@ -368,11 +373,26 @@ fn a_group_that_becomes_a_supergroup_is_followed() {
 }
 
 #[test]
-fn a_muted_chat_is_quiet() {
-    let scene = Scene::start();
+fn a_muted_chat_is_quiet_and_the_others_are_not() {
+    let mut scene = Scene::with(&format!("[[chats]]\nid = {VERA}\nname = 'vera'\n"));
+    scene.bot.start();
+    scene.bot.wait_until_following();
     scene.telegram.say(ALICE, OPS, "/mute 1h");
     scene.telegram.wait_for_text(OPS, "Quiet here for 1h");
     scene.login("bob");
+    scene.telegram.wait_for_text(VERA, "bob");
+    assert!(!scene.telegram.messages(OPS).iter().any(|message| message.text.contains("bob")));
     scene.telegram.say(ALICE, OPS, "/mute off");
     scene.telegram.wait_for_text(OPS, "Not quiet any more");
+    scene.login("eve");
+    scene.telegram.wait_for_text(OPS, "eve");
+}
+
+#[test]
+fn a_second_program_with_the_same_token_is_named_as_what_it_is() {
+    let scene = Scene::start();
+    scene.telegram.steal_updates();
+    scene.bot.process().wait_for_log("who is in the way", |line| {
+        line.contains("another program asks for this bot's updates")
+    });
 }

@@ -144,6 +144,17 @@ impl Telegram {
         self.wait("all updates to be taken", |inner| inner.updates.is_empty().then_some(()));
     }
 
+    /// Another program asks for the bot's updates, as soon as the bot does.
+    ///
+    /// # Panics
+    /// When the bot does not.
+    #[track_caller]
+    pub fn steal_updates(&self) {
+        self.wait("the bot to ask for updates", |inner| (inner.poll > 0).then_some(()));
+        self.lock().poll += 1;
+        self.state.news.notify_waiters();
+    }
+
     /// A person deletes a message.
     pub fn delete(&self, chat: i64, id: i64) {
         self.lock().delete(chat, id);

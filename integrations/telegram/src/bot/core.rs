@@ -399,7 +399,8 @@ impl Core {
             .filter(|d| d.owner == from.person.id && d.spot.chat == from.spot.chat && d.wants_text())
             .filter(|d| now.saturating_sub(d.touched) <= STALE)
             .filter(|d| match reply {
-                Some(reply) => d.prompt == Some(reply) || d.board == Some(reply),
+                // A prompt that we do not know the number of yet may be answered before Telegram has told us.
+                Some(reply) => d.prompt.is_none_or(|prompt| prompt == reply) || d.board == Some(reply),
                 None => from.spot.chat.is_private(),
             })
             .max_by_key(|d| (d.touched, d.id));
@@ -413,6 +414,7 @@ impl Core {
         let name = dialog.asked().map(|arg| arg.name.clone()).unwrap_or_default();
         if let Err(wrong) = dialog.value(Some(text.to_owned())) {
             let html = Html::new().code(&name).said(": ").text(&wrong);
+            dialog.prompt = None;
             return vec![prompt(dialog, html, from.message.message_id)];
         }
         // The board stands further up by now: it is closed, and the next one comes below.
@@ -744,7 +746,8 @@ fn ask(from: &From<'_>, question: Question) -> Effect {
 }
 
 /// A dialog's message with its keyboard: the one that stands there is changed, or a new one sent; and a question beside it where a text is wanted.
-fn draw(dialog: &Dialog, reply_to: MessageId) -> Vec<Effect> {
+fn draw(dialog: &mut Dialog, reply_to: MessageId) -> Vec<Effect> {
+    dialog.prompt = None;
     let mut effects = redraw(dialog);
     if effects.is_empty() {
         effects.push(Effect::Say {

@@ -185,7 +185,7 @@ impl Dialog {
             Stage::Waiting => Html::new().said("…"),
             Stage::Node { .. } => Html::new().said_bold("Run a command").said(" · on which server?"),
             Stage::Label { node, commands } => {
-                let html = Html::new().said_bold("Run on ").bold(node).said(" · which command?\n");
+                let html = Html::new().said_bold("Run on ").bold(node).said(" · which command?");
                 let lines: Vec<Html> = commands
                     .iter()
                     .filter(|info| !info.description.is_empty())

@@ -90,21 +90,30 @@ impl Inbox {
         self.kept.runs.clone()
     }
 
-    /// Takes updates over; those that are new are returned. Telegram may forget them from now on.
-    pub(crate) fn take(&mut self, updates: Vec<Update>) -> Result<Vec<Update>, InboxError> {
-        let new: Vec<Update> =
-            updates.into_iter().filter(|update| update.update_id >= self.kept.offset).collect();
-        let Some(last) = new.iter().map(|update| update.update_id).max() else { return Ok(new) };
-        self.kept.offset = last + 1;
-        self.kept.open.extend(new.iter().cloned());
-        self.save()?;
-        Ok(new)
+    /// Those of a batch that did not come before.
+    pub(crate) fn fresh(&self, mut updates: Vec<Update>) -> Vec<Update> {
+        updates.retain(|update| update.update_id >= self.kept.offset);
+        updates
+    }
+
+    /// Takes a batch over, up to the update `last`; `open` are those of it that something is to be done for. Telegram may forget them
+    /// all from now on. Where nothing is to be done nothing is written, so that strangers do not wear out a disk.
+    pub(crate) fn take(
+        &mut self,
+        last: i64,
+        open: impl IntoIterator<Item = Update>,
+    ) -> Result<(), InboxError> {
+        self.kept.offset = self.kept.offset.max(last + 1);
+        let before = self.kept.open.len();
+        self.kept.open.extend(open);
+        if self.kept.open.len() == before { Ok(()) } else { self.save() }
     }
 
     /// An update was answered.
     pub(crate) fn answered(&mut self, update: i64) -> Result<(), InboxError> {
+        let before = self.kept.open.len();
         self.kept.open.retain(|open| open.update_id != update);
-        self.save()
+        if self.kept.open.len() == before { Ok(()) } else { self.save() }
     }
 
     /// A command is about to be started by an update, which must not start another one.
@@ -156,13 +165,23 @@ mod tests {
         };
         {
             let mut inbox = Inbox::open(folder.path()).unwrap();
-            assert_eq!(inbox.take(vec![update(10), update(11), update(12)]).unwrap().len(), 3);
+            inbox.take(13, [update(10), update(11), update(12)]).unwrap();
             inbox.answered(10).unwrap();
             inbox.starts(Some(11), shown.clone()).unwrap();
         }
         let mut inbox = Inbox::open(folder.path()).unwrap();
-        assert_eq!((inbox.offset(), inbox.open_updates(), inbox.runs()), (13, vec![update(12)], vec![shown]));
-        assert_eq!(inbox.take(vec![update(12), update(13)]).unwrap(), [update(13)], "one that came before");
+        assert_eq!((inbox.offset(), inbox.open_updates(), inbox.runs()), (14, vec![update(12)], vec![shown]));
+        assert_eq!(
+            inbox.fresh(vec![update(12), update(13), update(14)]),
+            [update(14)],
+            "the others came before"
+        );
+        inbox.take(14, []).unwrap();
+        assert_eq!(
+            (inbox.offset(), Inbox::open(folder.path()).unwrap().offset()),
+            (15, 14),
+            "nothing was to be done"
+        );
         inbox.ended(7).unwrap();
         assert!(Inbox::open(folder.path()).unwrap().runs().is_empty());
     }

@@ -36,9 +36,9 @@ use crate::{
     text::Html,
 };
 
-/// Updates that are worked on side by side; while there are as many, no more are taken from Telegram, which keeps them.
+/// Tasks side by side; while there are as many, no further updates (100 at a time) are taken from Telegram, which keeps them.
 const MAX_TASKS: usize = 64;
-/// Messages of tasks to their owner: two of each at most wait.
+/// Messages of tasks to their owner; a task whose message has no room waits.
 const QUEUE: usize = 2 * MAX_TASKS;
 /// How long tasks may take to end when the bot does: a run has a few seconds to say so.
 const DRAIN_WITHIN: Duration = Duration::from_secs(8);
@@ -97,8 +97,10 @@ pub(crate) struct Bot {
     inputs: mpsc::Receiver<Told>,
     tasks: JoinSet<()>,
     runs: HashMap<Id, CancellationToken>,
-    /// Whose menus are set.
+    /// Whose menus are to be set.
     menus: Vec<ChatId>,
+    /// Updates for which there was no room yet.
+    waiting: Option<(Vec<Update>, oneshot::Sender<i64>)>,
 }
 
 /// What a bot is made of.
@@ -131,6 +133,7 @@ impl Bot {
             tasks: JoinSet::new(),
             runs: HashMap::new(),
             menus,
+            waiting: None,
         })
     }
 
@@ -138,12 +141,13 @@ impl Bot {
     pub(crate) async fn run(mut self) -> Result<(), BotError> {
         let stop = self.shared.stop.clone();
         let offset = self.inbox.offset();
-        self.tasks.spawn(poll(self.shared.clone(), offset, std::mem::take(&mut self.menus)));
+        self.tasks.spawn(poll(self.shared.clone(), offset));
         for shown in self.inbox.runs() {
             self.tasks.spawn(was_interrupted(self.shared.clone(), shown));
         }
         for update in self.inbox.open_updates() {
-            self.take(&update)?;
+            let effects = self.handle(&update);
+            self.perform(Some(update.update_id), effects)?;
         }
         let result = loop {
             tokio::select! {
@@ -151,6 +155,9 @@ impl Bot {
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "a task of the bot has failed");
+                    }
+                    if let Err(error) = self.take_waiting() {
+                        break Err(error);
                     }
                 }
                 Some(told) = self.inputs.recv() => {
@@ -195,13 +202,14 @@ impl Bot {
 
     fn told(&mut self, told: Told) -> Result<(), BotError> {
         match told {
-            Told::Named(name) => self.core.named(name),
+            Told::Named(name) => {
+                self.core.named(name);
+                let menus = std::mem::take(&mut self.menus);
+                self.tasks.spawn(set_menus(self.shared.clone(), menus));
+            }
             Told::Updates(updates, taken) => {
-                for update in self.inbox.take(updates)? {
-                    self.take(&update)?;
-                }
-                // The poller is gone only when we end.
-                let _ = taken.send(self.inbox.offset());
+                self.waiting = Some((updates, taken));
+                self.take_waiting()?;
             }
             Told::Sent(id, slot, message) => self.core.sent(id, slot, message),
             Told::Heard(update, ask, answer) => {
@@ -222,21 +230,46 @@ impl Bot {
         Ok(())
     }
 
-    fn take(&mut self, update: &Update) -> Result<(), BotError> {
+    /// Takes over what Telegram gave, as soon as there is room for it.
+    fn take_waiting(&mut self) -> Result<(), BotError> {
+        if self.tasks.len() >= MAX_TASKS {
+            return Ok(());
+        }
+        let Some((updates, taken)) = self.waiting.take() else { return Ok(()) };
+        let last = updates.iter().map(|update| update.update_id).max().unwrap_or(0);
+        let handled: Vec<(Update, Vec<Effect>)> = self
+            .inbox
+            .fresh(updates)
+            .into_iter()
+            .map(|update| {
+                let effects = self.handle(&update);
+                (update, effects)
+            })
+            .collect();
+        let is_open =
+            |effects: &[Effect]| effects.iter().any(|effect| !matches!(effect, Effect::Stranger { .. }));
+        let open = handled.iter().filter(|(_, effects)| is_open(effects)).map(|(update, _)| update.clone());
+        self.inbox.take(last, open)?;
+        for (update, effects) in handled {
+            self.perform(Some(update.update_id), effects)?;
+        }
+        // The poller is gone only when we end.
+        let _ = taken.send(self.inbox.offset());
+        Ok(())
+    }
+
+    /// What is to be done for an update, in the numbers of the configuration.
+    fn handle(&mut self, update: &Update) -> Vec<Effect> {
         let mut update = update.clone();
         let api = &self.shared.api;
-        for message in update
-            .message
-            .iter_mut()
-            .chain(update.callback_query.iter_mut().filter_map(|press| press.message.as_mut()))
-        {
+        let pressed = update.callback_query.iter_mut().filter_map(|press| press.message.as_mut());
+        for message in update.message.iter_mut().chain(pressed) {
             message.chat.id = api.configured(message.chat.id);
             if let Some(to) = message.migrate_to_chat_id {
                 api.has_moved(message.chat.id, to);
             }
         }
-        let effects = self.core.handle(&update, now());
-        self.perform(Some(update.update_id), effects)
+        self.core.handle(&update, now())
     }
 
     /// Has effects done, in their order, and the update counted as done behind the last.
@@ -381,7 +414,7 @@ async fn was_interrupted(shared: Shared, shown: Shown) {
 }
 
 /// Takes updates from Telegram, for ever.
-async fn poll(shared: Shared, mut offset: i64, menus: Vec<ChatId>) {
+async fn poll(shared: Shared, mut offset: i64) {
     let (mut pause, mut failing, mut known) = (PAUSE, false, false);
     while !shared.stop.is_cancelled() {
         let step = async {
@@ -399,10 +432,7 @@ async fn poll(shared: Shared, mut offset: i64, menus: Vec<ChatId>) {
         };
         let wait = match result {
             Ok(updates) => {
-                if !known {
-                    known = true;
-                    set_menus(&shared, &menus).await;
-                }
+                known = true;
                 if failing {
                     tracing::info!("Telegram can be reached again");
                 }
@@ -442,9 +472,13 @@ async fn poll(shared: Shared, mut offset: i64, menus: Vec<ChatId>) {
 }
 
 /// Shows the commands in the menus of those chats alone that may use them. A chat that has never spoken with the bot has none.
-async fn set_menus(shared: &Shared, chats: &[ChatId]) {
+async fn set_menus(shared: Shared, chats: Vec<ChatId>) {
     for chat in chats {
-        if let Err(error) = shared.api.set_commands(*chat, &words::MENU).await {
+        let set = tokio::select! {
+            set = shared.api.set_commands(chat, &words::MENU) => set,
+            () = shared.stop.cancelled() => return,
+        };
+        if let Err(error) = set {
             tracing::debug!(%error, chat_id = chat.0, "the menu of a chat is not set");
         }
     }

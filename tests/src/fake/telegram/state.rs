@@ -84,7 +84,7 @@ pub(super) struct Inner {
     next_update: i64,
     next_press: u64,
     /// Which getUpdates is the latest.
-    poll: u64,
+    pub(super) poll: u64,
     pub(super) answered: HashMap<String, String>,
     open_presses: BTreeSet<String>,
     pub(super) calls: HashMap<String, usize>,
@@ -271,7 +271,7 @@ pub(super) struct State {
     /// For tests.
     pub(super) changed: Condvar,
     /// For long polls.
-    news: Notify,
+    pub(super) news: Notify,
 }
 
 impl State {
