@@ -1,4 +1,4 @@
-//! Messages to Discord, to ntfy, and to any webhook: [`discord`], [`ntfy`] and [`webhook`] each put a notice into their service's form;
+//! Messages to Discord, to ntfy, and to any webhook: `discord`, `ntfy` and `webhook` each put a notice into their service's form;
 //! all else is `secmon-notify`'s. The configuration is checked whole by [`Discord::new`] before anything is connected to.
 
 mod address;
