@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::{
     BrowserLogEntry, Capabilities, ChromiumLikeCapabilities as _, DesiredCapabilities, Key,
-    LoggingPrefsLogLevel, WebDriver, WebDriverBuilder, extensions::cdp::ChromeDevTools,
+    LoggingPrefsLogLevel, WebDriver, WebDriverBuilder,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -90,9 +90,8 @@ impl Browser {
     /// When they refuse.
     #[track_caller]
     pub fn devtools(&self, command: &str, arguments: Value) -> Value {
-        let tools = ChromeDevTools::new(self.driver().handle().clone());
         self.runtime
-            .block_on(tools.execute_cdp_with_params(command, arguments))
+            .block_on(self.driver().cdp().send_raw(command, arguments))
             .unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
