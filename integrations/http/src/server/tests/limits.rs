@@ -75,7 +75,7 @@ async fn who_does_not_read_is_sent_away_and_who_reads_slowly_is_not() {
 async fn of_http_2_as_well_an_answer_that_is_not_read_ends_the_connection() {
     let bridge = Bridge::start_with("[limits]\nconnections = 1\n", Deadlines { stuck: SHORT, ..PATIENT });
     let token = bridge.token("laptop");
-    let h2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let h2 = builder().http2_prior_knowledge().build().unwrap();
     let page = h2.get(bridge.url("/")).send().await.unwrap();
     assert_eq!(page.version(), reqwest::Version::HTTP_2);
     drop(page);
