@@ -10,6 +10,7 @@ mod check;
 mod commands;
 mod discord;
 mod fleet;
+mod http_access;
 mod jobs;
 mod joining;
 mod kernel_wireguard;

@@ -72,6 +72,31 @@ async fn who_does_not_read_is_sent_away_and_who_reads_slowly_is_not() {
 }
 
 #[tokio::test]
+async fn of_http_2_as_well_an_answer_that_is_not_read_ends_the_connection() {
+    let bridge = Bridge::start_with("[limits]\nconnections = 1\n", Deadlines { stuck: SHORT, ..PATIENT });
+    let token = bridge.token("laptop");
+    let h2 = builder().http2_prior_knowledge().build().unwrap();
+    let page = h2.get(bridge.url("/")).send().await.unwrap();
+    assert_eq!(page.version(), reqwest::Version::HTTP_2);
+    drop(page);
+    // Its window fills, and the socket is free for whatever else there is.
+    let unread = h2.get(bridge.url("/v1/flood")).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(unread.status(), 200);
+    let freed = async {
+        while !bridge
+            .raw("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .contains("a page")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, freed).await.expect("its place is free");
+    drop(unread);
+    bridge.stop().await;
+}
+
+#[tokio::test]
 async fn there_are_no_more_connections_than_there_may_be() {
     let bridge = Bridge::start("[limits]\nconnections = 4\n");
     let mut held = Vec::new();

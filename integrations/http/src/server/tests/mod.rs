@@ -122,9 +122,13 @@ async fn to_end(stream: &mut TcpStream) -> String {
 }
 
 fn client() -> reqwest::Client {
+    builder().build().unwrap()
+}
+
+fn builder() -> reqwest::ClientBuilder {
     // The first test of the process installs it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(LONG).build().unwrap()
+    reqwest::Client::builder().no_proxy().timeout(LONG)
 }
 
 fn known() -> Router {
