@@ -3,6 +3,7 @@
 //! Everything lives in one temporary folder, listens on a free port, and watches nothing of the machine
 //! unless a test says so.
 
+pub mod bridge;
 mod hub;
 mod node;
 mod watch;
@@ -17,6 +18,7 @@ use std::{
 use tempfile::TempDir;
 
 pub use self::{
+    bridge::Bridge,
     hub::Hub,
     node::{Node, NodeSetup},
     watch::Watch,
