@@ -20,7 +20,7 @@ run = ["sh", "-c", "echo to-stdout; echo to-stderr >&2; exit 3"]
 run = ["sh", "-c", "for i in $(seq $1); do echo $2 $3; done", "sh", "{n}", "{word}", "{loud}"]
 args.n = { type = "integer", min = 1, max = 9 }
 args.word = { type = "choice", values = ["a", "b"] }
-args.loud = { type = "bool", default = false }
+args.loud = { type = "bool", word = "--loud", default = false }
 
 [commands.tree]
 run = ["sh", "-c", "sh -c 'sleep 1000 & echo $!; wait' & wait"]
@@ -47,13 +47,18 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further tokens.
+    fn with(tokens: &[&[&str]]) -> Self {
         let lab = Lab::new();
         let gate = lab.path("gate");
         let hub = Hub::start(&lab, Place::Here);
         let allowlist = ALLOWLIST.replace("GATE", gate.to_str().unwrap());
         let setup = NodeSetup::quiet(&lab).with_commands(&allowlist);
         let node = Node::join(&lab, Place::Here, &hub, "web1", &setup);
-        let bridge = Bridge::start(&lab, &hub);
+        let bridge = Bridge::start_with(&lab, &hub, tokens);
         Self { bridge, node, hub, lab }
     }
 
@@ -121,7 +126,10 @@ fn a_run_that_is_waited_for_is_one_object_with_as_much_output_as_is_wanted() {
         let args = json!({ "args": { "n": 2, "word": "a", "loud": true } });
         let (status, ran) = scene.post("/v1/nodes/web1/commands/repeat?wait=true", Some(args)).await;
         assert_eq!(status, StatusCode::OK, "{ran}");
-        assert_eq!((decode(&ran["stdout"]).as_str(), &ran["truncated"]), ("a true\na true\n", &json!(false)));
+        assert_eq!(
+            (decode(&ran["stdout"]).as_str(), &ran["truncated"]),
+            ("a --loud\na --loud\n", &json!(false))
+        );
         let path = "/v1/nodes/web1/commands/large?wait=true&max_output=1000";
         let (_, ran) = scene.post(path, None).await;
         assert_eq!((number(&ran, "exit_code"), &ran["truncated"]), (Some(7), &json!(true)));
@@ -134,9 +142,9 @@ fn a_run_that_is_waited_for_is_one_object_with_as_much_output_as_is_wanted() {
 
 #[test]
 fn what_the_node_or_the_token_does_not_allow_is_refused_before_anything_runs() {
-    let scene = Scene::new();
-    let operator = scene.bridge.token(&["op", "--role", "operator", "--commands", "bo*"]);
-    let viewer = scene.bridge.token(&["eyes", "--role", "viewer"]);
+    let scene =
+        Scene::with(&[&["op", "--role", "operator", "--commands", "bo*"], &["eyes", "--role", "viewer"]]);
+    let [operator, viewer] = &*scene.bridge.tokens else { panic!("two tokens") };
     block_on(async {
         let post = async |path: &str, body: &str, kind: &str| {
             let request = scene.bridge.request(Method::POST, &format!("/v1/nodes/{path}"));
@@ -164,7 +172,7 @@ fn what_the_node_or_the_token_does_not_allow_is_refused_before_anything_runs() {
         }
         assert_eq!(post("web1/commands/both", "{}", "text/plain").await.0, 415);
 
-        for (token, commands) in [(&operator, json!(["both"])), (&viewer, json!([]))] {
+        for (token, commands) in [(operator, json!(["both"])), (viewer, json!([]))] {
             let (_, listed) = scene.bridge.get_as(token, "/v1/nodes/web1/commands").await;
             let labels =
                 listed["commands"].as_array().unwrap().iter().map(|command| command["label"].clone());
@@ -174,13 +182,13 @@ fn what_the_node_or_the_token_does_not_allow_is_refused_before_anything_runs() {
             let path = format!("/v1/nodes/web1/commands/{label}?wait=true");
             answer(scene.bridge.request_as(token, Method::POST, &path))
         };
-        assert_eq!(run(&operator, "both").await.0, StatusCode::OK);
-        assert_eq!(run(&operator, "large").await.0, StatusCode::FORBIDDEN);
-        assert_eq!(run(&viewer, "both").await.0, StatusCode::FORBIDDEN);
+        assert_eq!(run(operator, "both").await.0, StatusCode::OK);
+        assert_eq!(run(operator, "large").await.0, StatusCode::FORBIDDEN);
+        assert_eq!(run(viewer, "both").await.0, StatusCode::FORBIDDEN);
 
         scene.node.process().terminate();
         scene.hub.wait_for_node("web1", "away");
-        let (status, problem) = run(&operator, "both").await;
+        let (status, problem) = run(operator, "both").await;
         assert_eq!((status, text(&problem, "code")), (StatusCode::CONFLICT, "node_away"), "{problem}");
     });
 }
@@ -220,9 +228,9 @@ fn a_client_that_goes_away_takes_its_command_with_it() {
 
 #[test]
 fn a_job_goes_on_by_itself_and_its_output_can_be_followed_and_its_end_asked_for() {
-    let scene = Scene::new();
-    let viewer = scene.bridge.token(&["eyes", "--role", "viewer"]);
-    let stranger = scene.bridge.token(&["far", "--role", "operator", "--nodes", "db*"]);
+    let scene =
+        Scene::with(&[&["eyes", "--role", "viewer"], &["far", "--role", "operator", "--nodes", "db*"]]);
+    let [viewer, stranger] = &*scene.bridge.tokens else { panic!("two tokens") };
     block_on(async {
         let path = "/v1/nodes/web1/commands/gated?detach=true";
         let response = scene.bridge.request(Method::POST, path).send().await.unwrap();
@@ -265,13 +273,13 @@ fn a_job_goes_on_by_itself_and_its_output_can_be_followed_and_its_end_asked_for(
         assert_eq!(jobs(admin, "?limit=1").await, (1, true));
         assert_eq!(jobs(admin, "?state=cancelled&node=web*&label=ga*").await, (1, false));
         assert_eq!(jobs(admin, "?label=other").await, (0, false));
-        assert_eq!((jobs(&viewer, "").await, jobs(&stranger, "").await), ((2, false), (0, false)));
+        assert_eq!((jobs(viewer, "").await, jobs(stranger, "").await), ((2, false), (0, false)));
 
         let get = async |token: &str, path: &str| scene.bridge.get_as(token, path).await.0.as_u16();
-        assert_eq!((get(&viewer, &location).await, get(&stranger, &location).await), (200, 404));
+        assert_eq!((get(viewer, &location).await, get(stranger, &location).await), (200, 404));
         let output = format!("{location}/output");
-        assert_eq!((get(&viewer, &output).await, get(&stranger, &output).await), (403, 404));
-        let cancel = scene.bridge.request_as(&viewer, Method::POST, &format!("{other}/cancel"));
+        assert_eq!((get(viewer, &output).await, get(stranger, &output).await), (403, 404));
+        let cancel = scene.bridge.request_as(viewer, Method::POST, &format!("{other}/cancel"));
         assert_eq!(answer(cancel).await.0, StatusCode::FORBIDDEN);
     });
 }

@@ -24,6 +24,8 @@ pub struct Bridge {
     pub address: String,
     http: Client,
     token: String,
+    /// Those that were asked for beside the admin's.
+    pub tokens: Vec<String>,
 }
 
 impl Bridge {
@@ -34,14 +36,26 @@ impl Bridge {
     #[must_use]
     #[track_caller]
     pub fn start(lab: &Lab, hub: &Hub<'_>) -> Self {
+        Self::start_with(lab, hub, &[])
+    }
+
+    /// The same with further tokens, by the arguments of `token add`; they stand in `tokens`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    #[track_caller]
+    pub fn start_with(lab: &Lab, hub: &Hub<'_>, tokens: &[&[&str]]) -> Self {
         // Plain HTTP alone, but a client is not made without a provider.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (state, socket) = (lab.path("http"), hub.socket().to_owned());
         let token = new_token(&state, &["tester", "--role", "admin"]);
+        // Before it runs: a running one sees a new token within a second.
+        let tokens = tokens.iter().map(|args| new_token(&state, args)).collect();
         let (process, address) = spawn(&state, &socket, "127.0.0.1:0");
         process.wait_for_log("the hub", |line| line.contains("following the hub"));
         let http = Client::builder().no_proxy().build().expect("a client without settings can be made");
-        Self { process, state, socket, address, http, token }
+        Self { process, state, socket, address, http, token, tokens }
     }
 
     /// The process.
@@ -60,14 +74,16 @@ impl Bridge {
         self.process = spawn(&self.state, &self.socket, &self.address).0;
     }
 
-    /// Makes a token with these arguments of `token add`.
+    /// Ends a token.
     ///
     /// # Panics
-    /// When it cannot be made.
-    #[must_use]
+    /// When it cannot be.
     #[track_caller]
-    pub fn token(&self, args: &[&str]) -> String {
-        new_token(&self.state, args)
+    pub fn revoke(&self, name: &str) {
+        let mut command = Place::Here.secmon();
+        command.args(["http", "token", "revoke", name, "--state-dir", arg(&self.state)]);
+        let output = Process::run("token revoke", &mut command);
+        assert_eq!(output.code(), 0, "{output}");
     }
 
     /// The token of the admin.
