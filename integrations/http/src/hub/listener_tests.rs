@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{SinkExt, StreamExt as _};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent},
