@@ -3,6 +3,7 @@
 //! Everything lives in one temporary folder, listens on a free port, and watches nothing of the machine
 //! unless a test says so.
 
+pub mod bridge;
 mod hub;
 mod integration;
 mod node;
@@ -18,6 +19,7 @@ use std::{
 use tempfile::TempDir;
 
 pub use self::{
+    bridge::Bridge,
     hub::Hub,
     integration::Integration,
     node::{Node, NodeSetup},

@@ -393,3 +393,7 @@ impl Walk {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;
