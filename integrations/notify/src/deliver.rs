@@ -37,6 +37,8 @@ pub(crate) struct Delivery {
     pub(crate) store: StoreThread,
     /// Something new waits.
     pub(crate) wake: Arc<Notify>,
+    /// Something was set aside, which somebody may want to be tried again.
+    pub(crate) aside: Arc<Notify>,
     /// The time.
     pub(crate) clock: Clock,
 }
@@ -188,6 +190,7 @@ impl Delivery {
                     );
                 }
                 self.store.ask("write", move |store| store.set_aside(&entry, &reason, now, until)).await?;
+                self.aside.notify_one();
             }
         }
         Ok(Some((until, ends)))

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path};
 use secmon_protocol::{text::printable, time::UnixNanos};
 
 use crate::{
-    Notice,
+    Notice, own,
     run::{NotifyError, file},
     store::{Shelf, StoreError},
 };
@@ -105,7 +105,7 @@ pub fn show(failed: &[Failed], json: bool) -> String {
     let rows: Vec<[String; 5]> = [heads]
         .into_iter()
         .chain(failed.iter().map(|failed| {
-            let since = UnixNanos(failed.since.0 - failed.since.0.rem_euclid(1_000_000_000)).rfc3339();
+            let since = own::seconds(failed.since);
             let title: String = failed.notice.title.chars().take(TITLE).collect();
             // The title is safe already, but what a disk holds may have been written by somebody else.
             let title =

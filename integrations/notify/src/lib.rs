@@ -14,6 +14,7 @@ pub mod core;
 mod deliver;
 pub mod failed;
 mod notice;
+mod own;
 pub mod run;
 mod secret;
 mod service;

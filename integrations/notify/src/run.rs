@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::actor::{Actor, Ask};
+use self::actor::{Actor, Ask, Goal, Goals};
 pub use self::samples::test;
 use crate::{
     Destination,
@@ -122,14 +122,21 @@ impl Notifier {
             .map_err(|error| StoreError::Refused(error.to_string()).at("start the thread for", &path))?;
         let ends = cancel.child_token();
         let mut tasks = JoinSet::new();
-        let mut targets = Vec::new();
+        let mut goals = Goals::default();
         for destination in destinations {
             let wake = Arc::new(Notify::new());
-            targets.push((destination.name.clone(), destination.service.edits(), wake.clone()));
-            let delivery = Delivery { destination, store: store.clone(), wake, clock: clock.clone() };
+            let goal = Goal { edits: destination.service.edits(), wake: wake.clone() };
+            goals.targets.insert(destination.name.clone(), goal);
+            let delivery = Delivery {
+                destination,
+                store: store.clone(),
+                wake,
+                aside: goals.aside.clone(),
+                clock: clock.clone(),
+            };
             tasks.spawn(delivery.run(ends.clone()));
         }
-        let actor = Actor::new(place, core, store.clone(), loaded, targets, clock, asks);
+        let actor = Actor::new(place, core, store.clone(), loaded, goals, clock, asks);
         tasks.spawn(actor.run(ends.clone()));
         let (mut result, mut closing) = (Ok(()), false);
         // Each works until it is told to end, so the first that ends otherwise has failed, and ends the rest.

@@ -298,6 +298,22 @@ mod tests {
             "[[users]]\nid = 1\nname = 'a'\nrole = 'root'",
         ]
         .map(|text| checked(text).unwrap_err());
-        insta::assert_snapshot!(all.join("\n"));
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        api: "http://example.org" would send the token in the clear: write https://, or use a Bot API server on this machine
+        api: "ftp://x" is not an https:// address
+        api: it is the address of a server, without user, query or fragment
+        unknown field `chat`, expected one of `socket`, `state_dir`, `token_file`, `api`, `notify`, `chats`, `users`
+        [[chats]] "": a name has 1 to 32 bytes
+        [[chats]] "a(b)": a name is plain text, without parentheses: it stands in the hub's log
+        [[chats]] "a": there is another chat of that name; each needs its own, for `test` and the log
+        [[chats]] "b": there is another chat with the id 1 (and that thread)
+        [[chats]] "a": `thread` is the number of a topic of a group, over 0
+        [[chats]] "a": it is told nothing (`tell = false`), and nobody may ask anything there: give it a `role`, or name [[users]]
+        [[chats]] "a": `nodes` and `commands` are for a `role`, and there is none
+        [[chats]] "a": an operator needs `commands`, the labels that may be run ("*" for all)
+        [[users]] "a": `commands` are for operators; a viewer has no use for them
+        [[users]] "a": the id of a person is over 0 (groups have negative ones, and belong into [[chats]])
+        unknown variant `root`, expected one of `viewer`, `operator`, `admin`
+        "#);
     }
 }

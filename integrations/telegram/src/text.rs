@@ -37,7 +37,11 @@ pub(crate) fn tail(text: &str, max: usize) -> &str {
 
 /// `text` within `max` units, with `…` where something is missing.
 pub(crate) fn cut(text: &str, max: usize) -> String {
-    if units(text) <= max { text.to_owned() } else { format!("{}…", head(text, max.saturating_sub(1))) }
+    match max {
+        _ if units(text) <= max => text.to_owned(),
+        0 => String::new(),
+        max => format!("{}…", head(text, max - 1)),
+    }
 }
 
 /// What a button says.
@@ -200,4 +204,4 @@ fn without_colour(line: &str) -> String {
 
 #[cfg(test)]
 #[path = "text_tests.rs"]
-mod tests;
+pub(crate) mod tests;

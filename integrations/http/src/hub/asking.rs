@@ -85,9 +85,10 @@ impl Hub {
     /// # Errors
     /// The hub is away, or turns it away.
     pub(crate) async fn person(&self, who: &Principal) -> Result<Option<Person>, ClientError> {
+        let key: Arc<str> = who.who().into();
         let asking = async {
             let mut people = self.asking.people.lock().await;
-            if let Some(client) = people.get(&who.name).and_then(Weak::upgrade) {
+            if let Some(client) = people.get(&key).and_then(Weak::upgrade) {
                 match client.who_am_i().await {
                     Ok(_) => return Ok(Some(client)),
                     Err(ClientError::ConnectionLost { .. }) => {}
@@ -95,12 +96,12 @@ impl Hub {
                 }
             }
             people.retain(|_, client| client.strong_count() > 0);
-            if people.len() >= MAX_PEOPLE && !people.contains_key(&who.name) {
+            if people.len() >= MAX_PEOPLE && !people.contains_key(&key) {
                 return Ok(None);
             }
             let agent = format!("{AGENT} ({})", printable(&who.who()));
             let client = Arc::new(self.asking.connect(&agent).await?);
-            people.insert(who.name.clone(), Arc::downgrade(&client));
+            people.insert(key, Arc::downgrade(&client));
             Ok(Some(client))
         };
         timeout(WITHIN, asking).await.map_err(|_| ClientError::NoAnswer { after: WITHIN })?

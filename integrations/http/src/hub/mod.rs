@@ -27,6 +27,7 @@ use std::{
 
 use jiff::Timestamp;
 use secmon_protocol::time::UnixNanos;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::{asking::Asking, catch_up::CatchUps, counts::Counts, nodes::NodeList, ring::Ring};
@@ -55,6 +56,8 @@ pub(crate) struct Hub {
     /// Counters.
     pub(crate) counts: Arc<Counts>,
     connected: AtomicBool,
+    /// The hub is there again.
+    back: Notify,
 }
 
 impl Hub {
@@ -73,6 +76,7 @@ impl Hub {
             nodes: NodeList::default(),
             counts: Arc::default(),
             connected: AtomicBool::new(false),
+            back: Notify::new(),
         });
         // It ends with `cancel`, and has nothing to say then.
         drop(tokio::spawn(pump::run(hub.clone())));

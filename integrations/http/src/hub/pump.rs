@@ -42,9 +42,18 @@ pub(super) async fn run(hub: Arc<Hub>) {
             sleep(REFUSED).await;
         }
     };
+    // A hub that comes back may be another version; the connection of those who look says which.
+    let greet = async {
+        loop {
+            hub.back.notified().await;
+            // Where that fails, the next who asks is told.
+            let _ = hub.ask(|client| async move { client.who_am_i().await }).await;
+        }
+    };
     tokio::select! {
         () = hub.cancel.cancelled() => {}
         never = work => never,
+        never = greet => never,
     }
 }
 
@@ -134,5 +143,6 @@ impl Pump<'_> {
     fn stands(&mut self) {
         self.said = false;
         self.hub.connected.store(true, Ordering::Relaxed);
+        self.hub.back.notify_one();
     }
 }

@@ -16,7 +16,7 @@ use utoipa::{
 use super::{
     answer::{self, JSON},
     query::Params,
-    session,
+    schema, session,
 };
 use crate::problem::Problem;
 
@@ -38,7 +38,7 @@ const ALWAYS: [(&str, &str); 7] = [
         description = "Who is logged in where, WireGuard peers, auth events as they happen, and approved commands, over a hub and its nodes. Events, nodes and jobs are objects of the Elastic Common Schema, as `secmon --json` prints them; further fields may come with every release.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, schema::Status, schema::JobState)),
     paths(session::begin, session::who, session::end, session::healthy, session::ready, session::document),
     tags(
         (name = "nodes", description = "What stands"),

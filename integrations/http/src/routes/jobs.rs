@@ -1,6 +1,6 @@
 //! `/v1/jobs`: detached commands, what they printed, and their end.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -18,6 +18,7 @@ use secmon_protocol::{
     text::printable,
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -34,6 +35,8 @@ use crate::{
     problem::Problem,
 };
 
+/// How long the hub may take to refuse before the answer begins.
+const FIRST_WITHIN: Duration = Duration::from_millis(500);
 /// Jobs of an answer where the question does not say.
 const USUALLY: usize = 100;
 
@@ -148,9 +151,9 @@ pub(super) async fn output(
     let person = person(&hub, &who).await?;
     let output = person.job_output(&job.run.job.to_string(), follow).await?;
     let mut reading = Reading { output, hub, ended: ended(&who), _person: person };
-    // What the hub refuses is known by the first piece.
-    let first = reading.next().await?;
-    let parts = stream::unfold((Some(reading), Some(first)), async |(reading, first)| {
+    // What the hub refuses is known by the first piece, if there is one: a job that is followed may print nothing for hours.
+    let first = timeout(FIRST_WITHIN, reading.next()).await.ok().transpose()?;
+    let parts = stream::unfold((Some(reading), first), async |(reading, first)| {
         let mut reading = reading?;
         let event = match first {
             Some(first) => Ok(first),

@@ -1,6 +1,4 @@
-//! What the document says of routes that others serve: sessions and health.
-
-#![expect(dead_code, reason = "for the document: the functions are never called")]
+//! What the document says of routes that others serve: sessions and health. They say the same themselves.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -21,9 +19,9 @@ pub(super) struct Who {
     name: String,
     /// `viewer`, `operator` or `admin`.
     role: String,
-    /// Patterns of nodes; empty: all.
+    /// Patterns of nodes; none: all.
     nodes: Vec<String>,
-    /// Patterns of commands; empty: all.
+    /// Patterns of commands, for an operator; none: all.
     commands: Vec<String>,
     hub: TheHub,
 }
@@ -41,21 +39,25 @@ pub(super) struct TheHub {
 #[utoipa::path(post, path = "/v1/session", tag = "session", operation_id = "beginSession", security(()),
     request_body = Token,
     responses((status = 204, description = "The cookie is set", headers(("Set-Cookie" = String, description = "The session")))))]
+#[expect(dead_code, reason = "for the document")]
 pub(super) fn begin() {}
 
 /// Who one is, and whether the hub is there.
 #[utoipa::path(get, path = "/v1/session", tag = "session", operation_id = "getSession",
     responses((status = 200, description = "Who asks", body = Who)))]
+#[expect(dead_code, reason = "for the document")]
 pub(super) fn who() {}
 
 /// Ends the session.
 #[utoipa::path(delete, path = "/v1/session", tag = "session", operation_id = "endSession",
     responses((status = 204, description = "It has ended")))]
+#[expect(dead_code, reason = "for the document")]
 pub(super) fn end() {}
 
 /// It serves.
 #[utoipa::path(get, path = "/healthz", tag = "bridge", operation_id = "healthy", security(()),
     responses((status = 200, description = "It does", body = String, content_type = "text/plain")))]
+#[expect(dead_code, reason = "for the document")]
 pub(super) fn healthy() {}
 
 /// The hub is there.
@@ -64,9 +66,11 @@ pub(super) fn healthy() {}
         (status = 200, description = "It is", body = String, content_type = "text/plain"),
         (status = 503, description = "It is not", body = Problem, content_type = "application/problem+json"),
     ))]
+#[expect(dead_code, reason = "for the document")]
 pub(super) fn ready() {}
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "bridge", operation_id = "document",
     responses((status = 200, description = "OpenAPI", body = Object), (status = 304, description = "As it was")))]
+#[expect(dead_code, reason = "for the document")]
 pub(super) fn document() {}

@@ -28,6 +28,8 @@ pub(super) struct Rules(Vec<Rule>);
 /// One rule.
 #[derive(Debug)]
 pub(super) struct Rule {
+    /// Where it is written, by which its digests are known.
+    pub(super) place: String,
     section: RuleSection,
     types: Patterns,
     node: Patterns,
@@ -59,10 +61,11 @@ impl Rules {
                 sections.len()
             )));
         }
-        let rule = |(place, section): (String, RuleSection)| {
-            Rule::new(section, zone).map_err(|BadRules(reason)| BadRules(format!("{place}: {reason}")))
+        let rule = |(i, (place, section)): (usize, (String, RuleSection))| {
+            let known = format!("{i} {place}");
+            Rule::new(known, section, zone).map_err(|BadRules(reason)| BadRules(format!("{place}: {reason}")))
         };
-        Ok(Self(sections.into_iter().map(rule).collect::<Result<_, _>>()?))
+        Ok(Self(sections.into_iter().enumerate().map(rule).collect::<Result<_, _>>()?))
     }
 
     /// What becomes of something; none where nothing does.
@@ -83,7 +86,7 @@ impl Rules {
 }
 
 impl Rule {
-    fn new(section: RuleSection, zone: &TimeZone) -> Result<Self, BadRules> {
+    fn new(place: String, section: RuleSection, zone: &TimeZone) -> Result<Self, BadRules> {
         if let Some(name) = &section.name
             && (name.trim().is_empty() || name.chars().count() > MAX_NAME)
         {
@@ -122,6 +125,7 @@ impl Rule {
             service: some(&section.service),
             time: section.time.as_ref().map(|hours| Hours::new(hours, zone)).transpose()?,
             template,
+            place,
             section,
         })
     }

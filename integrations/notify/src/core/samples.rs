@@ -1,5 +1,6 @@
 //! Samples: one of every type, with everything that it can say, to try templates on; and what `test` sends.
 
+use jiff::tz::TimeZone;
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent, Outcome, Source, SourceHost},
     command::{Arg, RunEnd, Usage},
@@ -15,7 +16,10 @@ use secmon_protocol::{
 };
 
 use super::{
+    digest::{Digest, Why},
     facts::{Facts, NodeNews, Presence, Subject},
+    summary,
+    tally::Room,
     text::{MAX_TITLE, clip},
     words::{self, Decided},
 };
@@ -72,11 +76,38 @@ pub(super) fn looks(now: UnixNanos) -> Vec<Notice> {
         let id = format!("test-{}-{}", now.0, out.len());
         out.push(words::notice(id, &subject, &facts, &decided));
     }
+    out.push(summary::notice(&burst(now), false, &TimeZone::UTC));
     for notice in &mut out {
         notice.title = clip(&format!("[test] {}", notice.title), MAX_TITLE);
         notice.json["secmon"]["notice"]["test"] = true.into();
     }
     out
+}
+
+/// A digest of a burst.
+fn burst(now: UnixNanos) -> Digest {
+    let mut time = UnixNanos(now.0.saturating_sub(300_000_000_000));
+    let mut room = Room { fingerprints: 100, lines: 10_000 };
+    let mut digest =
+        Digest::new(format!("test-digest-{}", now.0), Why::Rule, Some("failed logins"), now, now);
+    for (i, user) in
+        [(0, "root"), (1, "admin"), (2, "root"), (0, "test"), (1, "root")].into_iter().cycle().take(214)
+    {
+        time = UnixNanos(time.0.saturating_add(1_400_000_000));
+        let host = SourceHost::Ip([192, 0, 2, 9 + i].into());
+        let failed = AuthEvent {
+            user: Some(user.to_owned()),
+            source: Some(Source { host, port: Some(50_022) }),
+            method: Some("password".to_owned()),
+            ..AuthEvent::new(time, "sshd", None, AuthAction::Failed, "a line")
+        };
+        let event = event(Detail::Auth(failed), time);
+        if let Some(facts) = Facts::of_event(&event) {
+            let line = || words::title(&Subject::Event(&event));
+            digest.add(now, &facts, Severity::Info, line, &mut room);
+        }
+    }
+    digest
 }
 
 fn of(subject: &Subject<'_>) -> Option<(&'static str, Notice)> {
@@ -91,7 +122,7 @@ fn of(subject: &Subject<'_>) -> Option<(&'static str, Notice)> {
     Some((facts.kind, words::notice("sample".to_owned(), subject, &facts, &decided)))
 }
 
-fn event(detail: Detail, now: UnixNanos) -> Event {
+pub(super) fn event(detail: Detail, now: UnixNanos) -> Event {
     Event {
         id: "sample".to_owned(),
         cursor: Some(Cursor { log: LogId(1), n: 1 }),
@@ -102,7 +133,7 @@ fn event(detail: Detail, now: UnixNanos) -> Event {
 }
 
 /// An auth event that says everything.
-fn auth(action: AuthAction, now: UnixNanos) -> AuthEvent {
+pub(super) fn auth(action: AuthAction, now: UnixNanos) -> AuthEvent {
     AuthEvent {
         outcome: Outcome::Success,
         user: Some("alice".into()),
@@ -124,7 +155,7 @@ fn auth(action: AuthAction, now: UnixNanos) -> AuthEvent {
 }
 
 /// All events of a type; most have one.
-fn events(kind: EventType, now: UnixNanos) -> Vec<Event> {
+pub(super) fn events(kind: EventType, now: UnixNanos) -> Vec<Event> {
     use EventType as T;
     let by = Requester { uid: 1_000, user: Some("alice".into()), pid: Some(1), agent: "secmon".into() };
     let arg = Arg { name: "lines".into(), value: "5".into() };
@@ -189,7 +220,7 @@ fn events(kind: EventType, now: UnixNanos) -> Vec<Event> {
     details.into_iter().map(|detail| event(detail, now)).collect()
 }
 
-fn session(now: UnixNanos) -> Session {
+pub(super) fn session(now: UnixNanos) -> Session {
     Session {
         user: "alice".into(),
         tty: Some("pts/0".into()),

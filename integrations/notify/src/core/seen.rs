@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use secmon_protocol::{text::printable, time::UnixNanos};
 use siphasher::sip::SipHasher13;
 
-use super::{BadRules, Output, facts::Facts};
+use super::{BadRules, Output, facts::Facts, words::FIRST};
 use crate::config::FirstSeenSection;
 
 /// What is seen again is written again only when it is this much younger: the order of who goes first needs no more, and a busy login
@@ -66,7 +66,7 @@ impl Seen {
 
     /// `first time: alice from 192.0.2.0/24 with this key on web-1`.
     pub(super) fn words(&self, facts: &Facts<'_>) -> String {
-        let mut out = format!("first time: {}", printable(facts.user.unwrap_or("somebody")));
+        let mut out = format!("{FIRST}{}", printable(facts.user.unwrap_or("somebody")));
         if let Some(from) = self.network(facts) {
             out.push_str(&format!(" from {}", printable(&from)));
         }

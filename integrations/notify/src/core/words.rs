@@ -21,6 +21,9 @@ use super::{
 };
 use crate::{Field, Kind, Notice, Severity};
 
+/// How the words of somebody who is new begin.
+pub(super) const FIRST: &str = "first time: ";
+
 /// What was decided about a subject, as far as it is said.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Decided<'a> {
@@ -97,7 +100,10 @@ pub(super) fn notice(id: String, subject: &Subject<'_>, facts: &Facts<'_>, decid
             text.push('\n');
         }
         text.push_str(first);
-        fields.push(Field { name: "first seen".to_owned(), value: clip(first, MAX_VALUE) });
+        let who = first.strip_prefix(FIRST).unwrap_or(first);
+        // Rather than the last of a dozen others.
+        fields.truncate(MAX_FIELDS - 1);
+        fields.push(Field { name: "first seen".to_owned(), value: clip(who, MAX_VALUE) });
     }
     fields.truncate(MAX_FIELDS);
     let title = title(subject);
@@ -275,7 +281,12 @@ fn hub(e: &HubEvent, out: &mut Fields<'_>) {
             out.add("address", Some(address));
             out.add("version", Some(agent));
         }
-        HubEvent::Gap { reason, .. } | HubEvent::Disconnected { reason } => out.add("reason", Some(reason)),
+        HubEvent::Gap { from, to, reason } => {
+            let missing = to.0.saturating_sub(from.0).saturating_add(1);
+            out.add("missing", Some(&missing.to_string()));
+            out.add("reason", Some(reason));
+        }
+        HubEvent::Disconnected { reason } => out.add("reason", Some(reason)),
         HubEvent::CommandStarted(run) | HubEvent::CommandQueued { run, .. } => {
             out.add("command", Some(&run.label));
             out.add("job", Some(&run.job.to_string()));

@@ -22,9 +22,9 @@ use tracing::{debug, error, info, warn};
 
 use super::{NotifyError, Place};
 use crate::{
-    Kind, Notice, Severity,
     clock::Clock,
     core::{Core, Input, Output},
+    own,
     store::{Batch, Loaded, Store, StoreThread, Tell},
 };
 
@@ -35,10 +35,8 @@ const HELD: usize = 2_000;
 /// What nobody waits for, a place in the log or a count in a digest, is written this long after it changed. A crash before that costs
 /// the reading of it again.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
-/// How often to look whether `secmon notify retry` was called, where there is something for it to retry …
+/// How often to look whether `secmon notify retry` was called, while there is something for it to retry.
 const LOOK: Duration = Duration::from_secs(2);
-/// … and where there was nothing.
-const LOOK_IDLE: Duration = Duration::from_secs(10);
 /// Longest sleep of the core: a clock that was set is noticed behind it.
 const NAP: Duration = Duration::from_secs(60);
 /// A core whose time has come is not asked more often.
@@ -58,9 +56,21 @@ pub(super) enum Ask {
 /// All nodes, as they stood at a place of the log.
 type Listed = (Vec<NodeSummary>, Cursor);
 
-struct Goal {
-    edits: bool,
-    wake: Arc<Notify>,
+/// A destination, as far as the actor is concerned.
+#[derive(Debug)]
+pub(super) struct Goal {
+    /// Whether what was sent there can be edited.
+    pub(super) edits: bool,
+    /// Something new waits for it.
+    pub(super) wake: Arc<Notify>,
+}
+
+/// The tasks of the destinations.
+#[derive(Debug, Default)]
+pub(super) struct Goals {
+    pub(super) targets: HashMap<String, Goal>,
+    /// One of them set something aside.
+    pub(super) aside: Arc<Notify>,
 }
 
 /// See the module.
@@ -87,6 +97,8 @@ pub(super) struct Actor {
     memory: String,
     listing: Option<BoxFuture<'static, Option<Listed>>>,
     listed: Option<(Listed, Instant)>,
+    /// See [`Goals::aside`].
+    aside: Arc<Notify>,
     /// When to look next for what another process wrote.
     look: Option<Instant>,
 }
@@ -97,13 +109,12 @@ impl Actor {
         core: Core,
         store: StoreThread,
         loaded: Loaded,
-        targets: Vec<(String, bool, Arc<Notify>)>,
+        Goals { targets, aside }: Goals,
         clock: Clock,
         asks: mpsc::Receiver<Ask>,
     ) -> Self {
         let Loaded { cursor, past, anew, .. } = loaded;
         let follow = follow(&place, cursor);
-        let targets = targets.into_iter().map(|(name, edits, wake)| (name, Goal { edits, wake })).collect();
         let mut actor = Self {
             place,
             core,
@@ -121,6 +132,7 @@ impl Actor {
             memory: String::new(),
             listing: None,
             listed: None,
+            aside,
             look: Some(Instant::now()),
         };
         if anew.is_some() {
@@ -149,6 +161,9 @@ impl Actor {
                 () = until(write) => {}
                 () = until(listed) => {}
                 () = until(self.look) => self.look_beside().await?,
+                () = self.aside.notified() => {
+                    self.look.get_or_insert_with(|| Instant::now() + LOOK);
+                }
                 listed = async { self.listing.as_mut()?.await }, if self.listing.is_some() => {
                     self.listing = None;
                     self.listed = listed.map(|listed| (listed, Instant::now()));
@@ -346,7 +361,7 @@ impl Actor {
     async fn look_beside(&mut self) -> Result<(), NotifyError> {
         let look = |store: &mut Store| Ok((store.written_elsewhere()?, store.has_failed()?));
         let (changed, failed) = self.store.ask("read", look).await?;
-        self.look = Some(Instant::now() + if failed { LOOK } else { LOOK_IDLE });
+        self.look = failed.then(|| Instant::now() + LOOK);
         if changed {
             debug!("another process wrote to the store");
             self.targets.values().for_each(|goal| goal.wake.notify_one());
@@ -356,28 +371,9 @@ impl Actor {
 
     /// Says that something may be missing, for the store was damaged.
     fn begun_anew(&mut self) {
-        let now = self.clock.now();
-        let title = "what was to be told here may be missing: the notifier's store was damaged".to_owned();
-        let text = "Messages that had not been sent yet are lost, and so is what happened while the notifier was not running. It begins \
-                    anew from here; who was seen before is learned again from the hub's log."
-            .to_owned();
+        let notice = own::damaged(self.clock.now());
         for (destination, goal) in &self.targets {
-            let notice = Notice {
-                id: format!("anew-{}", now.0),
-                kind: Kind::Missing,
-                severity: Severity::Critical,
-                title: title.clone(),
-                text: text.clone(),
-                fields: vec![],
-                node: None,
-                time: now,
-                json: serde_json::json!({
-                    "@timestamp": now.rfc3339(),
-                    "event": { "kind": "pipeline_error", "reason": title },
-                    "secmon": { "notice": { "kind": "missing" } },
-                }),
-            };
-            let destination = destination.clone();
+            let (destination, notice) = (destination.clone(), notice.clone());
             self.batch.tells.push(Tell { destination, notice, thread: None, edits: goal.edits });
         }
         self.changed();

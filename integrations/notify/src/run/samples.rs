@@ -3,22 +3,16 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use secmon_protocol::time::UnixNanos;
 use tokio::time::timeout;
 
-use crate::{Destination, Kind, Notice, SendError, Severity, clock::Clock, core::Core};
+use crate::{Destination, Notice, SendError, clock::Clock, core::Core};
 
 /// Longest time for one sample.
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Sends samples to every destination, or the one that is named, past all rules and queues; who took them and who did not.
 pub async fn test(destinations: &[Destination], only: Option<&str>) -> Vec<(String, Result<(), SendError>)> {
-    let now = Clock::new().now();
-    let mut samples = Core::sample(now);
-    if samples.is_empty() {
-        samples.push(plain(now));
-    }
-    let samples = &samples;
+    let samples = &Core::sample(Clock::new().now());
     let wanted = destinations.iter().filter(|destination| only.is_none_or(|only| destination.name == only));
     join_all(wanted.map(async |destination| (destination.name.clone(), each(destination, samples).await)))
         .await
@@ -32,18 +26,4 @@ async fn each(destination: &Destination, samples: &[Notice]) -> Result<(), SendE
         })?;
     }
     Ok(())
-}
-
-fn plain(now: UnixNanos) -> Notice {
-    Notice {
-        id: format!("test-{}", now.0),
-        kind: Kind::Test,
-        severity: Severity::Info,
-        title: "secmon: messages arrive here".to_owned(),
-        text: "Somebody asked for this sample.".to_owned(),
-        fields: vec![],
-        node: None,
-        time: now,
-        json: serde_json::json!({ "@timestamp": now.rfc3339(), "secmon": { "notice": { "kind": "test" } } }),
-    }
 }

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use secmon_protocol::{ids::Cursor, time::UnixNanos};
 
 use super::{Store, StoreError, key};
-use crate::{Field, Kind, Notice, Severity, core::Thread};
+use crate::{Notice, Severity, core::Thread, own};
 
 /// Receipts of messages that nobody edits any more are forgotten after this long: no digest is open for a week.
 const THREADS_KEPT: i64 = 7 * 24 * 3600 * 1_000_000_000;
@@ -172,7 +172,7 @@ fn make_room(db: &Transaction<'_>, destination: &str, all: bool, now: UnixNanos)
     // `time` of that row is when the first of them happened.
     let (row, count, since) =
         said.map_or((id, 1, time), |(row, count, since)| (row, count + 1, since.min(time)));
-    let notice = dropped(destination, row, count, UnixNanos(since), UnixNanos(time), now);
+    let notice = own::dropped(destination, row, count, (UnixNanos(since), UnixNanos(time)), now);
     let json = serde_json::to_string(&notice).map_err(|error| StoreError::Refused(error.to_string()))?;
     db.prepare_cached(
         "UPDATE queue SET notice = ?2, dropped = ?3, time = ?4, thread = NULL, last = 0, critical = 1, version = version + 1,
@@ -189,40 +189,6 @@ fn make_room(db: &Transaction<'_>, destination: &str, all: bool, now: UnixNanos)
     }
     db.prepare_cached("DELETE FROM queue WHERE id = ?1")?.execute([id])?;
     Ok(true)
-}
-
-/// What takes the place of notices for which there was no room.
-fn dropped(
-    destination: &str,
-    row: i64,
-    count: i64,
-    from: UnixNanos,
-    to: UnixNanos,
-    now: UnixNanos,
-) -> Notice {
-    let are = if count == 1 { "message was" } else { "messages were" };
-    let title = format!("{count} {are} dropped: {destination} could not be reached for too long");
-    let text = format!(
-        "They were of the time from {} to {}. What was critical was kept. The hub's own log may still have them: secmon watch --since {}",
-        from.rfc3339(),
-        to.rfc3339(),
-        from.rfc3339(),
-    );
-    Notice {
-        id: format!("dropped-{row}-{count}"),
-        kind: Kind::Missing,
-        severity: Severity::Warning,
-        fields: vec![Field { name: "dropped".to_owned(), value: count.to_string() }],
-        node: None,
-        time: now,
-        json: serde_json::json!({
-            "@timestamp": now.rfc3339(),
-            "event": { "kind": "pipeline_error", "reason": title },
-            "secmon": { "notice": { "kind": "missing", "dropped": count } },
-        }),
-        title,
-        text,
-    }
 }
 
 impl Store {

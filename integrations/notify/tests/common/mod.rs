@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{hub::Hub, service::Double};
 
-/// Everything is told at once, whatever limits there are.
+/// Every login is a message of its own, at once.
 pub(crate) const RULES: &str =
-    "rules = [{ type = \"auth.accepted\", severity = \"critical\" }]\ndefaults = false";
+    "rules = [{ type = \"auth.accepted\", severity = \"info\" }]\ndefaults = false\nlimit = \"none\"";
 
 /// Waits for a condition.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -67,7 +67,7 @@ impl Lab {
             section: toml::from_str(&self.rules).unwrap(),
             service: std::sync::Arc::new(double.clone()),
         });
-        Notifier::open(place, toml::from_str("").unwrap(), destinations.collect())
+        Notifier::open(place, toml::from_str("first_seen.enabled = false").unwrap(), destinations.collect())
     }
 
     /// Starts a notifier as soon as an earlier one has let go of the folder.

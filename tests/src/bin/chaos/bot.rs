@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use axum::http::{HeaderMap, StatusCode};
 use rand::{Rng as _, rngs::StdRng};
 use secmon_testkit::{
-    fake::{faults::Fault, telegram::Telegram},
+    fake::{faults::Fault, telegram::{TOKEN, Telegram}},
     product::{Place, arg},
     wait::within,
 };
@@ -23,7 +23,6 @@ use crate::{
     writer::logins_in,
 };
 
-const TOKEN: &str = "4242:the-token-of-the-chaos-bot";
 /// The chat of node 0; that of the next node is one further.
 const FIRST_CHAT: i64 = 9_000;
 /// Logins of these are told, one message each, as soon as they come; and what says that something is missing.
@@ -66,7 +65,8 @@ pub(crate) struct Arrived {
 
 impl Bot {
     pub(crate) fn new(seed: u64, folder: &Path, socket: &Path, nodes: usize) -> anyhow::Result<Self> {
-        let service = Telegram::start(TOKEN);
+        let chats: Vec<i64> = (0..nodes).map(chat).collect();
+        let service = Telegram::start(&chats);
         let token = folder.join("bot.token");
         fs::write(&token, TOKEN)?;
         fs::set_permissions(&token, Permissions::from_mode(0o600))?;
@@ -152,7 +152,7 @@ impl Bot {
                     ("cut answer", Fault::CutAnswer)
                 }
             };
-            self.service.faults().next("/sendMessage", fault);
+            self.service.faults.next("/sendMessage", fault);
             done.push(word);
         }
         done.join(", ")
@@ -160,7 +160,7 @@ impl Bot {
 
     /// It is left alone from now on.
     pub(crate) fn spare(&self) {
-        self.service.faults().clear();
+        self.service.faults.clear();
     }
 
     /// Logins of a node from this one to that may come again.
@@ -173,15 +173,20 @@ impl Bot {
         last.iter().enumerate().all(|(node, last)| self.logins(node).contains(last))
     }
 
+    /// The messages of a node's chat, in their order.
+    fn texts(&self, node: usize) -> Vec<String> {
+        self.service.messages(chat(node)).into_iter().map(|message| message.text).collect()
+    }
+
     fn logins(&self, node: usize) -> Vec<u64> {
-        self.service.texts(chat(node)).iter().flat_map(|text| logins_in(text, node)).collect()
+        self.texts(node).iter().flat_map(|text| logins_in(text, node)).collect()
     }
 
     /// What arrived, and what of that is wrong. `told` says whether records of nodes are missing by the hub's own word.
     pub(crate) fn judge(&self, last: &[u64], told: bool) -> Arrived {
         let mut arrived = Arrived::default();
         for (node, last) in last.iter().enumerate().take(self.nodes) {
-            let texts = self.service.texts(chat(node));
+            let texts = self.texts(node);
             arrived.messages += texts.len() as u64;
             let mut next = 1;
             for number in texts.iter().flat_map(|text| logins_in(text, node)) {
