@@ -3,5 +3,6 @@
 mod access;
 mod live;
 mod looks;
+mod modules;
 mod runs;
 mod scene;

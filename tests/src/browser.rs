@@ -62,12 +62,16 @@ impl Browser {
     #[must_use]
     #[track_caller]
     pub fn start() -> Self {
+        // WebDriver's client has TLS in it, though it never leaves the loopback; another test of this process may have chosen already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime for WebDriver");
         let profile =
             tempfile::Builder::new().prefix("secmon-browser-").tempdir().expect("a temporary folder");
         let process = Process::spawn("chromedriver", &mut driver());
         let port = process.wait_until("chromedriver to listen", |output| {
-            let told = |line: &str| line.split_once(" on port ")?.1.trim_end_matches('.').parse::<u16>().ok();
+            let told = |line: &str| {
+                line.split_once("successfully on port ")?.1.trim_end_matches('.').parse::<u16>().ok()
+            };
             lines(&output.stdout).find_map(told)
         });
         let address = format!("http://127.0.0.1:{port}");

@@ -78,7 +78,7 @@ function operation(path, method, op, shared) {
     return [badge(status < '300' ? 'good' : status < '400' ? 'info' : 'warn', status), inline(response.description), kinds.length ? kinds : '–'];
   });
   return h('details', { class: 'command', id },
-    h('summary', {}, badge(method === 'get' ? 'info' : 'good', method.toUpperCase()), h('code', {}, path), h('span', {}, op.summary ?? '')),
+    h('summary', {}, badge(method === 'get' ? 'info' : 'good', method.toUpperCase()), h('code', {}, path), h('span', {}, inline(op.summary))),
     words(op.description),
     parameters.length > 0 && [h('h4', {}, 'Parameters'), table(['Name', 'Where', 'Type', 'What'], parameters.map((p) => [[p.name, p.required ? ' (needed)' : ''], p.in, typeOf(p.schema), inline(p.description)]), `Parameters of ${path}`)],
     body.content && [h('h4', {}, 'Body'), Object.entries(body.content).map(([kind, content]) => h('p', {}, h('code', {}, kind), ': ', typeOf(content.schema)))],

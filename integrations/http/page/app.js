@@ -1,7 +1,7 @@
 // The page as a whole: who is signed in, which view is shown, and one stream that feeds them all.
 
 import * as api from './api.js';
-import { h, perFrame, say, set, setText } from './dom.js';
+import { h, notice, perFrame, say, set, setText } from './dom.js';
 import { EventLog } from './event-log.js';
 import { Fleet } from './fleet-state.js';
 import { Stream } from './stream.js';
@@ -177,28 +177,28 @@ function end() {
 }
 
 async function leave() {
+  // Before the bridge cuts it off.
+  end();
   try {
     await api.signOut();
+    signIn('You are signed out.');
   } catch (error) {
-    if (error.status !== 401) {
-      say(`Signing out failed: ${error.message}`);
-      return;
-    }
+    if (error.status === 401) signIn('You are signed out.');
+    else await start(`Signing out failed: ${error.message}. You are still signed in.`);
   }
-  end();
-  signIn('You are signed out.');
 }
 
 function signIn(why) {
   show(signInView({ why, signedIn: async () => begin(await api.session()) }));
 }
 
-async function start() {
+async function start(problem) {
   try {
     begin(await api.session(true));
+    if (problem) main.prepend(notice('bad', problem));
   } catch (error) {
     const away = error.status !== 401;
-    signIn(away ? `The bridge did not say who you are: ${error.message}.` : undefined);
+    signIn(away ? (problem ?? `The bridge did not say who you are: ${error.message}.`) : undefined);
   }
 }
 

@@ -124,9 +124,15 @@ function pam(verb, e, s) {
   return `${s.pam?.service ?? e.process?.name} session ${verb}${who}`;
 }
 
+/** Who asked, of `user` and what the program that he used says of him: `secmon (token laptop)`. */
+export function requester(user, agent) {
+  const person = / \((.+)\)$/s.exec(agent ?? '')?.[1];
+  return `${user?.name ?? `uid ${user?.id}`}${person ? ` (${person})` : ''}`;
+}
+
 function command(e, s) {
   const c = s.command ?? {};
-  const by = e.user?.name ?? `uid ${e.user?.id}`;
+  const by = requester(e.user, c.agent);
   const what = commandWords(c.label, c.args);
   const end = () => endWords({ end: c.end, exit_code: e.process?.exit_code, signal: c.signal, message: c.message });
   switch (s.type) {
@@ -147,7 +153,7 @@ function node(e, s) {
     case 'node.enrolled':
       return n.replaced ? 'enrolled anew; its old papers are refused' : 'enrolled';
     case 'node.removed':
-      return `removed by ${e.user?.name ?? `uid ${e.user?.id}`}`;
+      return `removed by ${requester(e.user, n.removed_with)}`;
     case 'node.connected':
       return `connected from ${n.address} (version ${n.agent})`;
     default:
@@ -163,7 +169,7 @@ export function sentence(event) {
     const count = s.gap?.count === undefined ? 'records' : `${s.gap.count} records`;
     return `${count} missing here${on(': ', s.gap?.reason)}`;
   }
-  if (type === 'access.denied') return `${event.user?.name ?? `uid ${event.user?.id}`} was denied ${s.access?.request}${on(': ', s.access?.reason)}`;
+  if (type === 'access.denied') return `${requester(event.user, s.access?.agent)} was denied ${s.access?.request}${on(': ', s.access?.reason)}`;
   if (type === 'unreadable') return `a record that this secmon cannot read${on(': ', s.unreadable?.reason)}`;
   switch (type.split('.')[0]) {
     case 'facet':

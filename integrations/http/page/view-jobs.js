@@ -5,7 +5,7 @@ import { confirmed } from './command-form.js';
 import { age, badge, field, h, nodeLink, notice, set, tick, time } from './dom.js';
 import { Output } from './output.js';
 import { endBadge, usageWords } from './run.js';
-import { commandWords } from './sentence.js';
+import { commandWords, requester } from './sentence.js';
 import { byText, Table } from './table.js';
 import { bytes } from './text.js';
 
@@ -19,6 +19,7 @@ const LIMIT = 500;
 
 const idOf = (job) => job.secmon.command.job;
 const wordsOf = (job) => commandWords(job.secmon.command.label, job.secmon.command.args);
+const whoOf = (job) => requester(job.user, job.secmon.command.agent);
 const stateOf = (job) => badge(LOOKS[job.secmon.job.state] ?? 'dim', job.secmon.job.state);
 
 function endOf(job) {
@@ -70,7 +71,7 @@ function listView() {
       { label: 'Command' },
       { label: 'Node', sort: byText((job) => job.host.name) },
       { label: 'State', sort: (a, b) => STATES.indexOf(a.secmon.job.state) - STATES.indexOf(b.secmon.job.state) },
-      { label: 'By', sort: byText((job) => job.user?.name ?? '') },
+      { label: 'By', sort: byText(whoOf) },
       { label: 'Made', sort: (a, b) => b.secmon.job.made.localeCompare(a.secmon.job.made) },
       { label: 'Output' },
       { label: 'Action' },
@@ -81,7 +82,7 @@ function listView() {
       h('a', { href: `#/jobs/${encodeURIComponent(idOf(job))}` }, wordsOf(job)),
       nodeLink(job.host.name),
       [stateOf(job), ' ', endOf(job) && endBadge(endOf(job))],
-      job.user?.name ?? `uid ${job.user?.id}`,
+      whoOf(job),
       [age(job.secmon.job.made), ' ago'],
       bytes(job.secmon.job.output_bytes),
       cancelButton(job, (error) => (error ? set(said, notice('bad', `It was not cancelled: ${error.message}.`)) : load())) || h('span', { class: 'dim' }, '–'),
@@ -120,7 +121,7 @@ function jobView({ name: id }) {
   function draw(job) {
     const { job: j, command } = job.secmon;
     const rows = [
-      ['Node', nodeLink(job.host.name)], ['By', job.user?.name ?? `uid ${job.user?.id}`], ['With', command.agent],
+      ['Node', nodeLink(job.host.name)], ['By', whoOf(job)], ['With', command.agent],
       ['Made', time(j.made)], ['Started', j.started && time(j.started)], ['Ended', j.ended && time(j.ended)], ['Waits until', j.state === 'queued' && j.expires && time(j.expires)],
       ['Output', `${bytes(j.output_bytes)}${j.dropped_bytes ? `, ${bytes(j.dropped_bytes)} of it no longer kept` : ''}`], ['Took', usageWords(command.usage)], ['Id', idOf(job)],
     ];

@@ -132,3 +132,26 @@ fn a_pause_holds_the_list_counts_what_waits_and_loses_nothing() {
     assert!(label.as_str().unwrap().contains("in the last hour"), "{label}");
     scene.browser.assert_no_complaints();
 }
+
+#[test]
+fn what_happened_before_the_page_was_opened_is_shown_as_well() {
+    require!(NEEDS[0], NEEDS[1]);
+    let scene = Scene::signed_in();
+    let mut watch = scene.hub.watch(&[]);
+    scene.login(0, "early");
+    watch.find_user("session.opened", "early");
+    scene.browser.open("about:blank");
+    scene.browser.open(&format!("http://{}/#/events", scene.bridge.address));
+    wait_for_all(&scene, &["early"]);
+    scene.login(1, "late");
+    wait_for_all(&scene, &["early", "late"]);
+    assert_eq!(
+        scene.browser.ask("return document.querySelectorAll('main .notice.warn').length", &[]),
+        json!(0)
+    );
+    // The node's page has its own.
+    scene.go("#/node/web1");
+    scene.browser.wait_for_text("ol.events", "early logged in");
+    scene.browser.wait_for_text("ol.events", "late logged in");
+    scene.browser.assert_no_complaints();
+}
