@@ -113,6 +113,7 @@ fn killed_in_mid_burst_each_login_arrives_in_order_and_twice_only_what_was_on_it
     // One for each kill, and one for each answer that was cut off.
     let repeats = users.len() - ids.len();
     assert!(repeats <= 8 + 3, "{repeats} came twice: {users:?}");
+    integration.wait_until_following();
     let output = integration.process().terminate();
     assert_eq!(output.code(), 0, "{output}");
 }
