@@ -90,6 +90,8 @@ pub(super) struct Actor {
     lost: bool,
     /// Not yet written.
     batch: Batch,
+    /// It must be written before anything else is done: where it began, for a restart would begin later.
+    urgent: bool,
     /// Since when something has not been written.
     unwritten: Option<Instant>,
     /// Who waits for it to be written.
@@ -127,6 +129,7 @@ impl Actor {
             past,
             lost: false,
             batch: Batch::default(),
+            urgent: false,
             unwritten: None,
             waiting: Vec::new(),
             memory: String::new(),
@@ -188,7 +191,7 @@ impl Actor {
         let now = self.clock.now();
         self.update(first, now);
         for _ in 1..UPDATES {
-            if self.batch.tells.len() + self.batch.seen.len() >= HELD {
+            if self.urgent || self.batch.tells.len() + self.batch.seen.len() >= HELD {
                 break;
             }
             match self.follow.next().now_or_never() {
@@ -202,10 +205,10 @@ impl Actor {
     fn update(&mut self, update: Update, now: UnixNanos) {
         match update {
             Update::Began { after, .. } => {
-                info!(socket = %self.place.socket.display(), %after, "following the hub");
                 self.back(now);
-                if self.last.is_none() {
-                    self.first_start(after);
+                match self.last {
+                    None => self.first_start(after),
+                    Some(_) => info!(socket = %self.place.socket.display(), %after, "following the hub"),
                 }
             }
             Update::Resumed { after } => {
@@ -242,6 +245,7 @@ impl Actor {
             self.batch.past = Some(self.past);
         }
         self.follow = follow(&self.place, Some(begin));
+        self.urgent = true;
         self.changed();
     }
 
@@ -326,7 +330,7 @@ impl Actor {
         self.take_outputs();
         let due = self.unwritten.is_some_and(|since| since.elapsed() >= WRITE_WITHIN);
         let much = self.batch.seen.len() >= HELD;
-        if due || much || !self.batch.tells.is_empty() || !self.waiting.is_empty() {
+        if self.urgent || due || much || !self.batch.tells.is_empty() || !self.waiting.is_empty() {
             self.write().await?;
         }
         Ok(())
@@ -336,6 +340,7 @@ impl Actor {
         if self.unwritten.take().is_none() {
             return Ok(());
         }
+        self.urgent = false;
         let mut batch = std::mem::take(&mut self.batch);
         match serde_json::to_string(&self.core.memory()) {
             Ok(memory) if memory != self.memory => {
