@@ -65,6 +65,8 @@ pub(crate) struct Message {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReplyTo {
     pub(crate) message_id: MessageId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<User>,
 }
 
 /// A person, or a bot.

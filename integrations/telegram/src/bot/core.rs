@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     access::{Access, Person, Role},
-    api::{Button, ChatId, Keyboard, Markup, Message, MessageId, Press, Spot, Update, UserId},
+    api::{Button, ChatId, Keyboard, Markup, Message, MessageId, Press, Spot, Update, User, UserId},
     text::{Html, cut},
 };
 
@@ -42,13 +42,6 @@ const OLD_EVERY: i64 = 60;
 const MAX_OLD: usize = 1024;
 /// Most jobs in an answer.
 pub(crate) const JOBS: u32 = 20;
-
-/// Which of a dialog's messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Slot {
-    Board,
-    Prompt,
-}
 
 /// Somebody's question to the hub, on its way.
 #[derive(Debug, Clone)]
@@ -105,14 +98,8 @@ pub(crate) struct Order {
 /// What is to be done.
 #[derive(Debug, Clone)]
 pub(crate) enum Effect {
-    /// Send a message; its id is awaited by a dialog.
-    Say {
-        spot: Spot,
-        reply_to: Option<MessageId>,
-        html: Html,
-        markup: Option<Markup>,
-        slot: Option<(Id, Slot)>,
-    },
+    /// Send a message; where it is the board of a dialog, its id is awaited by that.
+    Say { spot: Spot, reply_to: Option<MessageId>, html: Html, markup: Option<Markup>, board: Option<Id> },
     /// Change one of ours.
     Redraw { chat: ChatId, message: MessageId, html: Html, keyboard: Keyboard },
     /// Answer a button.
@@ -364,7 +351,7 @@ impl Core {
             owner: from.person.id,
             spot: from.spot,
             board: None,
-            prompt: None,
+            began: from.message.message_id,
             step: 0,
             page: 0,
             touched: now,
@@ -374,13 +361,10 @@ impl Core {
         id
     }
 
-    /// A message of ours has an id.
-    pub(crate) fn sent(&mut self, id: Id, slot: Slot, message: MessageId) {
+    /// The board of a dialog has an id.
+    pub(crate) fn sent(&mut self, id: Id, message: MessageId) {
         if let Some(dialog) = self.dialogs.get_mut(&id) {
-            match slot {
-                Slot::Board => dialog.board = Some(message),
-                Slot::Prompt => dialog.prompt = Some(message),
-            }
+            dialog.board = Some(message);
         }
     }
 
@@ -391,7 +375,9 @@ impl Core {
 
     /// Text that is no command: a value that was asked for, or nothing for us.
     fn plain(&mut self, from: &From<'_>, text: &str) -> Vec<Effect> {
-        let reply = from.message.reply_to_message.as_ref().map(|reply| reply.message_id);
+        let reply = from.message.reply_to_message.as_ref();
+        let ours = |user: &User| user.is_bot && user.username.as_deref() == Some(&self.our_name);
+        let reply_to_us = reply.is_some_and(|reply| reply.from.as_ref().is_some_and(ours));
         let now = seconds(from.now);
         let wanted = self
             .dialogs
@@ -399,8 +385,8 @@ impl Core {
             .filter(|d| d.owner == from.person.id && d.spot.chat == from.spot.chat && d.wants_text())
             .filter(|d| now.saturating_sub(d.touched) <= STALE)
             .filter(|d| match reply {
-                // A prompt that we do not know the number of yet may be answered before Telegram has told us.
-                Some(reply) => d.prompt.is_none_or(|prompt| prompt == reply) || d.board == Some(reply),
+                // Any of ours since it began: the number of the latest may not have come to us before the answer to it.
+                Some(reply) => reply_to_us && reply.message_id > d.began,
                 None => from.spot.chat.is_private(),
             })
             .max_by_key(|d| (d.touched, d.id));
@@ -414,7 +400,6 @@ impl Core {
         let name = dialog.asked().map(|arg| arg.name.clone()).unwrap_or_default();
         if let Err(wrong) = dialog.value(Some(text.to_owned())) {
             let html = Html::new().code(&name).said(": ").text(&wrong);
-            dialog.prompt = None;
             return vec![prompt(dialog, html, from.message.message_id)];
         }
         // The board stands further up by now: it is closed, and the next one comes below.
@@ -423,7 +408,6 @@ impl Core {
             let html = Html::new().code(&name).said(" = ").code(&cut(text, 200));
             effects.push(Effect::Redraw { chat: from.spot.chat, message: board, html, keyboard: vec![] });
         }
-        dialog.prompt = None;
         effects.extend(draw(dialog, from.message.message_id));
         effects
     }
@@ -606,7 +590,7 @@ impl Core {
             }
         };
         let reply =
-            Effect::Say { spot: ask.spot, reply_to: Some(ask.reply_to), html, markup: None, slot: None };
+            Effect::Say { spot: ask.spot, reply_to: Some(ask.reply_to), html, markup: None, board: None };
         [reply].into_iter().chain(also).collect()
     }
 
@@ -628,7 +612,7 @@ impl Core {
                 reply_to: Some(ask.reply_to),
                 html,
                 markup: None,
-                slot: None,
+                board: None,
             }],
         };
         let stage = match answer {
@@ -732,7 +716,7 @@ fn unseen(node: &str) -> Html {
 }
 
 fn say(from: &From<'_>, html: Html) -> Effect {
-    Effect::Say { spot: from.spot, reply_to: Some(from.message.message_id), html, markup: None, slot: None }
+    Effect::Say { spot: from.spot, reply_to: Some(from.message.message_id), html, markup: None, board: None }
 }
 
 fn ask(from: &From<'_>, question: Question) -> Effect {
@@ -746,8 +730,7 @@ fn ask(from: &From<'_>, question: Question) -> Effect {
 }
 
 /// A dialog's message with its keyboard: the one that stands there is changed, or a new one sent; and a question beside it where a text is wanted.
-fn draw(dialog: &mut Dialog, reply_to: MessageId) -> Vec<Effect> {
-    dialog.prompt = None;
+fn draw(dialog: &Dialog, reply_to: MessageId) -> Vec<Effect> {
     let mut effects = redraw(dialog);
     if effects.is_empty() {
         effects.push(Effect::Say {
@@ -755,7 +738,7 @@ fn draw(dialog: &mut Dialog, reply_to: MessageId) -> Vec<Effect> {
             reply_to: Some(reply_to),
             html: dialog.html(),
             markup: Some(Markup::Inline { inline_keyboard: dialog.keyboard() }),
-            slot: Some((dialog.id, Slot::Board)),
+            board: Some(dialog.id),
         });
     }
     if let Some(arg) = dialog.asked()
@@ -791,7 +774,7 @@ fn prompt(dialog: &Dialog, html: Html, reply_to: MessageId) -> Effect {
             selective: true,
             input_field_placeholder: hint,
         }),
-        slot: Some((dialog.id, Slot::Prompt)),
+        board: None,
     }
 }
 

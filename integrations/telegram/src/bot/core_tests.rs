@@ -127,14 +127,14 @@ impl Talk {
         let mut said = Said::default();
         for effect in effects {
             match effect {
-                Effect::Say { html, markup, slot, .. } => {
+                Effect::Say { html, markup, board, .. } => {
                     said.texts.push(parsed(html.as_str()));
                     if let Some(Markup::Inline { inline_keyboard }) = markup {
                         said.keyboard = inline_keyboard;
                     }
-                    if let Some((id, slot)) = slot {
-                        self.next += 1;
-                        self.core.sent(id, slot, MessageId(self.next));
+                    self.next += 1;
+                    if let Some(id) = board {
+                        self.core.sent(id, MessageId(self.next));
                     }
                 }
                 Effect::Redraw { html, keyboard, .. } => {
@@ -236,13 +236,17 @@ fn a_command_is_put_together_by_buttons_and_runs_only_when_run_is_pressed() {
     assert_eq!(texts(&lines), ["100 (default)", "✖ No"]);
     assert_eq!(lines.texts.last().unwrap(), "Answer with lines");
 
-    let prompt = MessageId(talk.next);
-    let mut wrong = talk.message(ALICE, OPS, "many");
-    wrong.reply_to_message = Some(ReplyTo { message_id: prompt });
-    assert_eq!(talk.take(wrong).texts, ["lines: a number from 1 to 1000"]);
-    let mut five = talk.message(ALICE, OPS, "5");
-    five.reply_to_message = Some(ReplyTo { message_id: MessageId(talk.next - 1) });
-    let file = talk.take(five);
+    let us = User { id: UserId(7), is_bot: true, username: Some("secmon_bot".into()) };
+    let mut answer_to = |from: &User, text: &str| {
+        let prompt = ReplyTo { message_id: MessageId(talk.next), from: Some(from.clone()) };
+        let mut message = talk.message(ALICE, OPS, text);
+        message.reply_to_message = Some(prompt);
+        talk.take(message)
+    };
+    let somebody = User { id: UserId(VIEWER), is_bot: false, username: Some("vera".into()) };
+    assert!(answer_to(&somebody, "5").texts.is_empty(), "said to somebody else");
+    assert_eq!(answer_to(&us, "many").texts, ["lines: a number from 1 to 1000"]);
+    let file = answer_to(&us, "5");
     assert_eq!(file.texts[0], "lines = 5");
     let confirm = talk.press(ALICE, OPS, &file, "auth.log");
     assert!(confirm.texts[0].starts_with("Run tail on web-1\nlines = 5\nfile = auth.log\n"), "{confirm:?}");

@@ -93,8 +93,8 @@ pub(crate) struct Dialog {
     pub(crate) spot: Spot,
     /// The message with the keyboard, once it was sent.
     pub(crate) board: Option<MessageId>,
-    /// The message that asks for a value, once it was sent.
-    pub(crate) prompt: Option<MessageId>,
+    /// The message with which it began.
+    pub(crate) began: MessageId,
     /// Grows with every change.
     pub(crate) step: u32,
     pub(crate) page: usize,
@@ -277,8 +277,8 @@ mod tests {
 
     fn dialog(stage: Stage) -> Dialog {
         let spot = Spot { chat: ChatId(1), thread: None };
-        let (board, prompt, page, touched) = (None, None, 0, 0);
-        Dialog { id: 0xfedc_ba98, owner: UserId(1), spot, board, prompt, step: 3, page, touched, stage }
+        let (board, began, page, touched) = (None, MessageId(1), 0, 0);
+        Dialog { id: 0xfedc_ba98, owner: UserId(1), spot, board, began, step: 3, page, touched, stage }
     }
 
     fn tail() -> CommandInfo {

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::inbox::InboxError;
 use self::{
     ask::Hub,
-    core::{Answer, Ask, Core, Effect, Order, Slot},
+    core::{Answer, Ask, Core, Effect, Order},
     dialog::Id,
     inbox::{Inbox, Shown},
     run::Signals,
@@ -55,8 +55,8 @@ enum Told {
     Named(String),
     /// Updates, and who waits for them to be taken over, for the number behind the last.
     Updates(Vec<Update>, oneshot::Sender<i64>),
-    /// A message has an id.
-    Sent(Id, Slot, MessageId),
+    /// The board of a dialog has an id.
+    Sent(Id, MessageId),
     /// The hub has answered, for an update.
     Heard(Option<i64>, Box<Ask>, Box<Answer>),
     /// An update is done with.
@@ -211,7 +211,7 @@ impl Bot {
                 self.waiting = Some((updates, taken));
                 self.take_waiting()?;
             }
-            Told::Sent(id, slot, message) => self.core.sent(id, slot, message),
+            Told::Sent(id, message) => self.core.sent(id, message),
             Told::Heard(update, ask, answer) => {
                 let effects = self.core.heard(&ask, *answer, now());
                 self.perform(update, effects)?;
@@ -352,12 +352,12 @@ async fn perform(shared: Shared, update: Option<i64>, effects: Vec<Effect>) {
 async fn one(shared: &Shared, effect: Effect) -> Result<(), ApiError> {
     let (api, stop) = (&shared.api, &shared.stop);
     match effect {
-        Effect::Say { spot, reply_to, html, markup, slot } => {
+        Effect::Say { spot, reply_to, html, markup, board } => {
             let mut message = Outgoing::new(html);
             (message.markup, message.reply_to) = (markup, reply_to);
             let id = patiently(Patience::Some, stop, || api.send(spot, &message)).await?;
-            if let Some((dialog, slot)) = slot {
-                shared.tell(Told::Sent(dialog, slot, id)).await;
+            if let Some(dialog) = board {
+                shared.tell(Told::Sent(dialog, id)).await;
             }
             Ok(())
         }
