@@ -67,9 +67,18 @@ impl Ntfy {
         let (status, after) = (response.status(), web::retry_after(&response));
         let body = web::body(response, MAX_ANSWER).await;
         if status.is_success() {
-            let answer: Value =
-                body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
-            return Ok(answer["id"].as_str().filter(|id| is_id(id)).unwrap_or_default().to_owned());
+            // Cut off, it has arrived all the same.
+            let Ok(body) = body else { return Ok(String::new()) };
+            let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+            return match answer["id"].as_str() {
+                Some(id) => Ok(if is_id(id) { id.to_owned() } else { String::new() }),
+                None => Err(SendError::Failed {
+                    reason: format!(
+                        "{}, but with no message: something else than ntfy answers there",
+                        status.as_u16()
+                    ),
+                }),
+            };
         }
         Err(refused(status, after, &body.unwrap_or_default(), &self.topic.name))
     }

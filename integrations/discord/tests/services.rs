@@ -307,3 +307,18 @@ fn a_wrong_token_of_ntfy_is_forbidden_and_a_limit_is_waited_for() {
     let error = send(&to_ntfy(&fake, false), &notice(1)).unwrap_err();
     assert_eq!(error, SendError::Busy { after: Some(Duration::from_secs(7)) });
 }
+
+#[test]
+fn what_answers_with_success_and_is_another_has_taken_nothing() {
+    let page = || Fault::Answer {
+        status: status(200),
+        headers: Default::default(),
+        body: "<html>Welcome".to_owned(),
+    };
+    let fake = FakeDiscord::new();
+    fake.faults.next("", page());
+    assert!(matches!(send(&to_discord(&fake), &notice(1)), Err(SendError::Failed { .. })));
+    let fake = FakeNtfy::new();
+    fake.faults.next("", page());
+    assert!(matches!(send(&to_ntfy(&fake, false), &notice(1)), Err(SendError::Failed { .. })));
+}

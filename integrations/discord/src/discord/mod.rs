@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, StatusCode};
 use secmon_notify::{Notice, Receipt, SendError, Sending, Service, web};
 use serde_json::Value;
 use tokio::time::sleep;
@@ -89,8 +89,11 @@ impl Webhook {
         self.shared.lock().learn(Instant::now(), self.url.id(), route, &said(&headers));
         let body = web::body(response, MAX_ANSWER).await;
         if status.is_success() {
-            // It has arrived, even where the rest of the answer has not: without its id it cannot be edited, that is all.
-            return Ok(body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default());
+            return match body {
+                Ok(body) if status == StatusCode::OK => taken(&body),
+                // It has arrived, even where the rest of the answer has not: without its id it cannot be edited, that is all.
+                _ => Ok(Value::Null),
+            };
         }
         let refused = refused(route, status, &headers, &body.unwrap_or_default());
         let now = Instant::now();
@@ -112,6 +115,20 @@ impl Webhook {
             other => other,
         }
     }
+}
+
+/// The message in a whole answer. What answers 200 with anything else is not Discord, and nothing has arrived.
+fn taken(body: &[u8]) -> Result<Value, SendError> {
+    let message: Value = match serde_json::from_slice(body) {
+        Err(_) if body.len() == MAX_ANSWER => return Ok(Value::Null),
+        message => message.unwrap_or_default(),
+    };
+    if message["id"].is_string() {
+        return Ok(message);
+    }
+    Err(SendError::Failed {
+        reason: "200, but with no message: something else than Discord answers there".to_owned(),
+    })
 }
 
 /// An id of Discord's, as far as we put it into an address: digits.
