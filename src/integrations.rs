@@ -258,6 +258,11 @@ Examples:
     }
 
     fn folders(asked: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failed> {
+        if let Some(wrong) = asked.iter().find(|folder| !run::file(folder).exists()) {
+            let reason = "no role keeps messages there";
+            let file = run::file(wrong);
+            return Err(Failed(format!("{} is not there: {reason}", file.display()), 2));
+        }
         if !asked.is_empty() {
             return Ok(asked);
         }
@@ -272,17 +277,32 @@ Examples:
     pub(crate) fn notify(arguments: NotifyArgs) -> Result<(), Failed> {
         let NotifyArgs { what, state_dir } = arguments;
         let folders = folders(state_dir)?;
+        if folders.is_empty() {
+            eprintln!("secmon: no role keeps messages in its usual place; name its folder with --state-dir");
+        }
         match what {
             What::Failed { json } => {
-                let mut all = Vec::new();
+                let mut shown = String::new();
                 for folder in &folders {
-                    all.extend(failed::list(folder)?);
+                    if folders.len() > 1 && !json {
+                        shown.push_str(&format!("{}:\n", folder.display()));
+                    }
+                    shown.push_str(&failed::show(folder, &failed::list(folder)?, json));
                 }
                 let mut out = std::io::stdout().lock();
-                match out.write_all(failed::show(&all, json).as_bytes()) {
-                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-                    other => Ok(other?),
+                match out.write_all(shown.as_bytes()) {
+                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                    other => other?,
                 }
+                for folder in &folders {
+                    match failed::waiting(folder)? {
+                        0 => {}
+                        count => {
+                            eprintln!("secmon: {count} more in {} wait for their turn", folder.display())
+                        }
+                    }
+                }
+                Ok(())
             }
             What::Retry(which) => each(&folders, &which, "queued again", failed::retry),
             What::Forget(which) => each(&folders, &which, "forgotten", failed::forget),

@@ -5,6 +5,7 @@
 
 pub mod bridge;
 mod hub;
+mod integration;
 mod node;
 mod watch;
 
@@ -20,13 +21,14 @@ use tempfile::TempDir;
 pub use self::{
     bridge::Bridge,
     hub::Hub,
+    integration::Integration,
     node::{Node, NodeSetup},
     watch::Watch,
 };
 use crate::{binary, realm::Realm};
 
 /// Variables that would make the product behave differently on a developer's machine.
-const NOT_INHERITED: [&str; 9] = [
+const NOT_INHERITED: [&str; 18] = [
     "SECMON_SOCKET",
     "RUST_LOG",
     "RUST_BACKTRACE",
@@ -36,6 +38,15 @@ const NOT_INHERITED: [&str; 9] = [
     "STATE_DIRECTORY",
     "RUNTIME_DIRECTORY",
     "CLICOLOR_FORCE",
+    "CREDENTIALS_DIRECTORY",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
 ];
 
 /// A temporary folder that every user may look into, for the state, sockets and files of one test.

@@ -31,7 +31,7 @@ pub use jobs::{JobArgs, JobsArgs};
 pub use lines::{Form, watch_lines};
 pub use nodes::{CommandsArgs, ListArgs, ShowArgs};
 pub use remove::RemoveArgs;
-pub use run::RunArgs;
+pub use run::{RunArgs, given};
 pub use screen::look;
 pub use since::since;
 pub use socket::default_socket;

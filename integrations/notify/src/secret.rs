@@ -115,7 +115,8 @@ impl Secret {
         if strict && mode & forbidden != 0 {
             return Err(SecretError::Open { what, path: path.to_owned(), mode });
         }
-        let mut text = Zeroizing::new(String::new());
+        // At once as long as it may become: a text that grows leaves copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET as usize + 1));
         file.take(MAX_SECRET + 1).read_to_string(&mut text).map_err(io)?;
         if text.len() as u64 > MAX_SECRET {
             return Err(failed(format!("it is over {MAX_SECRET} bytes")));

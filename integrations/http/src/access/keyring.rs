@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use super::{
     tokens::{self, Kept, TokenError},
 };
 
-/// How often the file is looked at, and so how long a revoked token may still work: one stat(2) each time.
+/// How often the file is looked at for those who ask for nothing, and so how long a stream of a revoked token may run on.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Whose token it is not.
@@ -64,7 +64,6 @@ pub(crate) struct Keyring {
 
 #[derive(Debug)]
 struct State {
-    looked: Instant,
     file: Option<Identity>,
     live: Vec<Arc<Live>>,
 }
@@ -86,7 +85,7 @@ impl Keyring {
     pub(crate) fn open(state_dir: &Path) -> Result<Self, TokenError> {
         let file = identity(&tokens::file(state_dir));
         let live = tokens::read(state_dir)?.into_iter().map(Live::new).collect();
-        let state = Mutex::new(State { looked: Instant::now(), file, live });
+        let state = Mutex::new(State { file, live });
         Ok(Self { state_dir: state_dir.to_owned(), state })
     }
 
@@ -101,9 +100,8 @@ impl Keyring {
     /// There is none, or its time is over.
     pub(crate) fn find(&self, hash: &Hash) -> Result<Arc<Live>, NoToken> {
         let mut state = self.lock();
-        if state.looked.elapsed() >= LOOK {
-            self.look(&mut state);
-        }
+        // One stat(2): a new token works at once, and a revoked one no more.
+        self.look(&mut state);
         // Each is compared, so that the time tells nothing of where, or whether, it was found.
         let mut found = None;
         for live in &state.live {
@@ -117,6 +115,12 @@ impl Keyring {
             return Err(NoToken::Expired);
         }
         Ok(live.clone())
+    }
+
+    /// Whether there is such a token as of the last look.
+    pub(crate) fn has(&self, hash: &Hash) -> bool {
+        let now = Timestamp::now().into();
+        self.lock().live.iter().any(|live| live.kept.hash == *hash && !live.is_over(now))
     }
 
     /// Looks again and again, for those whose streams run while they ask for nothing.
@@ -134,7 +138,6 @@ impl Keyring {
     }
 
     fn look(&self, state: &mut State) {
-        state.looked = Instant::now();
         let file = identity(&tokens::file(&self.state_dir));
         if file == state.file {
             return;

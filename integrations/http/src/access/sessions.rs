@@ -153,7 +153,7 @@ impl Sessions {
         let mut all = self.lock();
         let before = all.len();
         all.retain(|_, session| {
-            let stays = !self.is_over(session) && keyring.find(&session.token).is_ok();
+            let stays = !self.is_over(session) && keyring.has(&session.token);
             if !stays {
                 session.ended.cancel();
             }

@@ -32,6 +32,8 @@ const MAX_ENTRIES: usize = 256;
 const MAX_PATTERN: usize = 256;
 /// Longest path of a Unix socket in bytes, unix(7): 108 with the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
+/// Most bytes of a body: more than the hub takes of a run's input at once.
+const MAX_BODY: usize = 2 << 20;
 /// What the kernel calls every user that has no number in the namespace of who asks, user_namespaces(7). It names no one.
 const OVERFLOW: u32 = 65_534;
 
@@ -110,7 +112,7 @@ impl Config {
         within("limits.connections", limits.connections, 1..=1_000_000)?;
         within("limits.connections_per_address", limits.connections_per_address, 1..=1_000_000)?;
         let body = usize::try_from(limits.body).unwrap_or(usize::MAX);
-        within("limits.body", body, 1024..=64 << 20)?;
+        within("limits.body", body, 1024..=MAX_BODY)?;
         let rate = |key, value| {
             within(key, value as usize, 1..=1_000_000)?;
             Ok::<_, ConfigError>(NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN))

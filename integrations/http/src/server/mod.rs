@@ -198,3 +198,6 @@ fn files(connections: usize) {
         Err(error) => warn!(%error, "cannot raise the limit on open files"),
     }
 }
+
+#[cfg(test)]
+mod tests;

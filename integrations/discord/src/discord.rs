@@ -1,1 +1,0 @@
-//! A webhook of Discord, <https://discord.com/developers/docs/resources/webhook>.

@@ -1,1 +1,0 @@
-//! Any webhook: ECS as JSON, signed.

@@ -1,0 +1,8 @@
+//! The web page in a real browser, before a real bridge, hub and node.
+
+mod access;
+mod live;
+mod looks;
+mod modules;
+mod runs;
+mod scene;
