@@ -166,7 +166,7 @@ async fn read(hub: Arc<Hub>, seed: u64, last: u64) -> Vec<i64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_slow_behind_or_comes_back_gets_each_record_once_and_in_order() {
-    const LAST: u64 = 6000;
+    const LAST: u64 = 1500;
     let folder = tempfile::tempdir().unwrap();
     let fake = FakeHub::start(folder.path());
     let cancel = CancellationToken::new();
@@ -174,13 +174,13 @@ async fn whoever_is_slow_behind_or_comes_back_gets_each_record_once_and_in_order
     let hub = Hub::start_with(&place, &cancel, 8000);
     // More of them than there are turns.
     let mut readers = JoinSet::new();
-    for seed in 0..40 {
+    for seed in 0..30 {
         readers.spawn(read(hub.clone(), seed, LAST));
     }
     let mut chance = StdRng::seed_from_u64(99);
     let mut written = 0;
     while written < LAST {
-        let some = chance.random_range(1..60).min(LAST - written);
+        let some = chance.random_range(1..40).min(LAST - written);
         written += some;
         fake.write(some);
         if chance.random_bool(0.04) {
@@ -196,7 +196,7 @@ async fn whoever_is_slow_behind_or_comes_back_gets_each_record_once_and_in_order
     };
     tokio::time::timeout(Duration::from_secs(60), reading).await.expect("all read in time");
     let (begun, running, waiting) = hub.catch_up_counts();
-    assert!(begun > 40 && (running, waiting) == (0, 0), "{begun} {running} {waiting}");
+    assert!(begun > 30 && (running, waiting) == (0, 0), "{begun} {running} {waiting}");
     cancel.cancel();
 }
 
