@@ -79,16 +79,23 @@ export const cancelJob = (id) => json(url(['jobs', id, 'cancel']), { method: 'PO
 export const runDetached = (name, label, body) =>
   json(url(['nodes', name, 'commands', label], { detach: 'true' }), { method: 'POST', body });
 
-/** What was logged since, at most `most` events, oldest first, and whether there are more. */
-export async function past(query, most, signal) {
+/** Whether a cursor, `LOG-NUMBER`, has come to where another is; false where that cannot be known. */
+function reached(cursor, end) {
+  const [[log, n], [endLog, endN]] = [cursor, end].map((one) => (one ?? '').split('-'));
+  return Boolean(n && endN) && log === endLog && BigInt(n) >= BigInt(endN);
+}
+
+/** What was logged since, up to a cursor, or to now where there is none; at most `most` events, oldest first, and whether there are more. */
+async function past(query, until, most, signal) {
   const events = [];
   let after;
   while (events.length < most) {
     const limit = Math.min(500, most - events.length);
     const from = after === undefined ? {} : { after, since: undefined };
-    const page = await json(url(['events'], { ...query, ...from, wait: '0s', limit }), { signal });
+    // It answers as soon as there is one event; none for so long: there is no more.
+    const page = await json(url(['events'], { ...query, ...from, wait: '2s', limit }), { signal });
     events.push(...page.events);
-    if (page.events.length === 0 || page.after === after) return { events, more: false };
+    if (page.events.length === 0 || reached(page.after, until)) return { events, more: false };
     after = page.after;
   }
   return { events, more: true };
@@ -126,10 +133,10 @@ async function* lines(path, options) {
 }
 
 /** As `past`, of the longest of these times that has no more than `most`: what was logged last, without a hole. */
-export async function recent(query, times, most, signal) {
+export async function recent(query, times, until, most, signal) {
   for (const { since, ms } of times) {
     const from = Date.now() - ms;
-    const { events, more } = await past({ ...query, since }, most, signal);
+    const { events, more } = await past({ ...query, since }, until, most, signal);
     if (!more) return { events, from, words: since };
   }
   return { events: [], from: Date.now(), words: undefined };

@@ -20,6 +20,7 @@ export class Fleet {
   complete = false;
 
   #seen = null; // While a snapshot comes: the ids in it.
+  #gone = new Set(); // Ids of nodes that were removed, since the latest snapshot.
 
   /** Takes an event in; says whether anything that is shown changed. */
   take(event) {
@@ -36,6 +37,7 @@ export class Fleet {
     if (!this.#seen) return;
     for (const id of this.nodes.keys()) if (!this.#seen.has(id)) this.nodes.delete(id);
     this.#seen = null;
+    this.#gone.clear();
     this.complete = true;
   }
 
@@ -99,7 +101,13 @@ export class Fleet {
       if (type === 'gap' && event.host?.id) this.unsure.add(event.host.id);
       return false;
     }
-    if (type === 'node.removed') return this.nodes.delete(event.host?.id);
+    if (type === 'node.removed') {
+      this.#gone.add(event.host?.id);
+      return this.nodes.delete(event.host?.id);
+    }
+    // The end of its connection comes behind its removal, and makes no node of it.
+    if (type === 'node.enrolled') this.#gone.delete(event.host?.id);
+    if (this.#gone.has(event.host?.id)) return false;
     const node = this.#of(event);
     if (!node) return false;
     if (type.startsWith('node.')) this.#presence(node, type, event);

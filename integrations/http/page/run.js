@@ -42,6 +42,7 @@ export function runHere(node, label, body) {
   async function follow() {
     let end;
     going.add(element);
+    element.classList.add('going');
     try {
       for await (const line of api.run(node, label, body, abort.signal)) {
         if (line.started) set(state, badge('info', line.started.pid ? `running, process ${line.started.pid}` : 'running'));
@@ -64,6 +65,7 @@ export function runHere(node, label, body) {
     } finally {
       output.end();
       going.delete(element);
+      element.classList.remove('going');
       // The button that had the focus goes; its place is taken by the next.
       const focused = document.activeElement === cancel;
       cancel.hidden = true;

@@ -33,7 +33,7 @@ const MOST = 3000;
 /** So many may wait while the list stands still; as many as the page keeps. */
 const MAX_WAITING = 10_000;
 
-export function eventsView({ log, query, redraw }) {
+export function eventsView({ log, stream, query, redraw }) {
   const node = h('input', { type: 'search', value: query.get('node') ?? '', placeholder: 'web*, db1', oninput: redraw, spellcheck: 'false', autocapitalize: 'off' });
   const text = h('input', { type: 'search', value: query.get('text') ?? '', placeholder: 'user, address, word', oninput: redraw, spellcheck: 'false', autocapitalize: 'off' });
   const least = h('select', { onchange: redraw }, h('option', { value: '' }, 'everything'), h('option', { value: 'warn' }, 'failed, changed or worse'), h('option', { value: 'bad' }, SEVERITY_WORDS.bad));
@@ -76,7 +76,7 @@ export function eventsView({ log, query, redraw }) {
 
   async function look() {
     try {
-      const { events, from, words } = await api.recent({}, TIMES, MOST, loading.signal);
+      const { events, from, words } = await api.recent({}, TIMES, stream.last, MOST, loading.signal);
       if (words) log.addPast(events, from);
       if (words !== TIMES[0].since) {
         const why = words ? `only the last ${words} are` : 'nothing that was before is';
@@ -84,6 +84,7 @@ export function eventsView({ log, query, redraw }) {
       }
       redraw();
     } catch (error) {
+      log.lookedBack = false; // Another visit tries again.
       if (error.name !== 'AbortError') set(said, notice('warn', `What happened before this page was opened is not shown: ${error.message}.`));
     }
   }

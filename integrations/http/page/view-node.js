@@ -16,6 +16,8 @@ const TIMES = [
   { since: '10m', ms: 600_000 },
 ];
 const MOST = 500;
+/** So many runs that have ended are kept beside those that go on. */
+const MAX_ENDED = 8;
 
 /** Runs that somebody started here, by node: they go on while another page is looked at. */
 const runs = new Map();
@@ -56,7 +58,7 @@ const peerTable = () => new Table({
   empty: 'None.',
 });
 
-export function nodeView({ fleet, log, session, name, redraw }) {
+export function nodeView({ fleet, log, stream, session, name, redraw }) {
   const abort = new AbortController();
   const title = h('h1', {}, name);
   const presence = h('p', { class: 'presence' });
@@ -100,6 +102,7 @@ export function nodeView({ fleet, log, session, name, redraw }) {
       if (connected !== undefined && connected !== now && node.status === 'online') load();
       connected = now;
     }
+    if (!node && drawn >= 0) set(presence, badge('bad', 'removed'), ' It is no longer of this fleet.');
     const seen = new Set(past.map((event) => event.event?.id));
     const live = log.events.filter((event) => (event.host?.name === name || event.host?.id === name) && !seen.has(event.event?.id));
     events.update([...past, ...live].sort((a, b) => (a.event?.sequence ?? 0) - (b.event?.sequence ?? 0)));
@@ -142,6 +145,9 @@ export function nodeView({ fleet, log, session, name, redraw }) {
           run: (body) => {
             const run = runHere(node, command.label, body);
             here.prepend(run);
+            // What has ended goes, the oldest first; what goes on stays.
+            const ended = [...here.children].filter((one) => !one.matches('.going'));
+            for (const one of ended.slice(MAX_ENDED)) one.remove();
             run.scrollIntoView({ block: 'nearest' });
             run.querySelector('button').focus({ preventScroll: true });
           },
@@ -165,7 +171,7 @@ export function nodeView({ fleet, log, session, name, redraw }) {
 
   async function look() {
     try {
-      const found = await api.recent({ node: name }, TIMES, MOST, abort.signal);
+      const found = await api.recent({ node: name }, TIMES, stream.last, MOST, abort.signal);
       past = found.events.filter((event) => event.event?.kind !== 'state');
       redraw();
     } catch (error) {

@@ -85,6 +85,7 @@ fn what_stands_is_made_of_a_snapshot_and_of_events_in_any_number() {
         event(7, 'node.disconnected', { node: { reason: 'gone' } });
         event(9, 'facet.unavailable', { facet: { name: 'sessions', status: 'unavailable', reason: 'why' } });
         event(11, 'node.removed', {});
+        event(11, 'node.disconnected', { node: { reason: 'removed' } });
         event(13, 'facet.ready', { facet: { name: 'sessions', status: 'ready' } });
         const c = fleet.counts();
         const then = [c.nodes, c.online, c.away, c.sessions, c.users, c.peers, c.peersOnline, c.blind];
