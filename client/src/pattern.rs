@@ -21,6 +21,12 @@ impl Patterns {
         self.0.is_empty() || self.0.iter().any(|p| p.matches(text))
     }
 
+    /// The patterns as they were written; none: everything matches.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        self.0.iter().map(WildMatch::pattern).collect()
+    }
+
     /// Whether nothing is left out: there is no pattern, or one of them is `*`.
     #[must_use]
     pub fn matches_all(&self) -> bool {

@@ -32,7 +32,7 @@ fn runs_and_says_what_it_cannot_see(realm: &Realm, lab: &Lab, uid: u32) {
     let running = Process::spawn("secmon up", &mut up(realm, &home, uid, &["up"]));
     // Everything that it says goes to the screen of the person who started it, whichever stream that is.
     running.wait_until("it to say what it cannot see", |output| {
-        let said = (output.out() + &output.err()).to_lowercase();
+        let said = (output.out() + output.err().as_str()).to_lowercase();
         // No WireGuard is nothing to be seen, and no blindness.
         ["utmp", "wireguard peers\nnone", "journal"].iter().all(|word| said.contains(word)).then_some(())
     });

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod faults;
+mod integrations;
 mod logins;
 mod restarts;
 mod runner;
@@ -60,6 +61,7 @@ on_every_host! {
     crate::runner::jobs as a_job_under_which_node_or_runner_end_is_lost_and_not_started_again;
     crate::runner::beside_a_hub as hub_and_runner_on_one_server_leave_each_others_sockets_alone;
     crate::runner::stuck as a_client_that_does_not_read_and_a_runner_that_does_nothing_hold_up_nobody_else;
+    crate::integrations::units as the_units_of_the_integrations_run_as_users_of_their_own_and_tell_no_secret;
     crate::runner::verified as systemd_finds_no_fault_in_the_units;
     crate::faults::dbus as dbus_may_restart_while_a_session_lives_on;
 }

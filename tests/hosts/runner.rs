@@ -196,7 +196,7 @@ pub(crate) fn reloads(site: &mut Site<'_>) {
     // Written over, and put in its place whole, as editors and package managers do.
     site.host.write(ALLOWLIST, 0o644, &entry("two"));
     shows(site, &["two"]);
-    site.host.write(&format!("{ALLOWLIST}.new"), 0o644, &(entry("one") + &entry("two")));
+    site.host.write(&format!("{ALLOWLIST}.new"), 0o644, &format!("{}{}", entry("one"), entry("two")));
     site.host.check("mv", &[&format!("{ALLOWLIST}.new"), ALLOWLIST]);
     shows(site, &["one", "two"]);
 

@@ -9,6 +9,7 @@
 //! Being a test harness, it panics with everything it captured when a promise is not kept in time.
 
 pub mod binary;
+pub mod browser;
 pub mod cache;
 pub mod fake;
 pub mod host;

@@ -10,7 +10,10 @@ const FORMS: &str = "write it as 10m, 2h or 1d (so long ago), boot, a time (2026
                      2026-11-21T10:00:00Z), or a cursor (as in secmon.cursor)";
 
 /// Reads what was written behind `--since`, now and here.
-pub(super) fn since(text: &str) -> Result<StartFrom, String> {
+///
+/// # Errors
+/// What could have been written, in words.
+pub fn since(text: &str) -> Result<StartFrom, String> {
     at(text, Timestamp::now(), &TimeZone::system(), booted)
 }
 

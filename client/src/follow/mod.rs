@@ -16,7 +16,7 @@ use std::{
 
 use futures::{Stream, stream::FusedStream};
 use secmon_protocol::{
-    ids::Cursor,
+    ids::{Cursor, LogId},
     message::client::{Filter, From as StartFrom, NodeDetail},
 };
 use tokio::time::{Sleep, sleep};
@@ -121,6 +121,8 @@ pub struct Follow {
     began: bool,
     /// Whether this outage was told.
     told: bool,
+    /// Under which id the hub has its log.
+    log: Option<LogId>,
     saver: Option<Saver>,
 }
 
@@ -168,6 +170,7 @@ impl Follow {
             ready: VecDeque::new(),
             began: false,
             told: false,
+            log: None,
             saver: None,
         }
     }
@@ -199,6 +202,13 @@ impl Follow {
     #[must_use]
     pub fn after(&self) -> Option<Cursor> {
         self.track.last()
+    }
+
+    /// The id that the log has with the hub of the present or the latest connection; none before the first. Its numbers are
+    /// those of one order, whatever ids its records carry: each record has that of the time at which it was written.
+    #[must_use]
+    pub fn log(&self) -> Option<LogId> {
+        self.log
     }
 
     /// Everything up to this place was dealt with, and need not come again after a restart of this program. Older
@@ -245,6 +255,7 @@ impl Follow {
 
     fn stands(&mut self, mut subscription: Subscription) {
         let snapshot = subscription.take_snapshot();
+        self.log = Some(subscription.after().log);
         self.track.stands(subscription.after());
         let after = self.track.last().unwrap_or(subscription.after());
         self.told = false;

@@ -235,6 +235,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn every_notice_is_within_the_limits(title in r"\PC{0,600}", text in r"([🦀é\n]|\PC){0,3000}") {
             let body = message(&notice(&title, &text), "t");

@@ -1,5 +1,5 @@
 //! The configuration that all notifying roles share: `[notify]`, and the rules of a destination. What the keys mean is in
-//! `docs/notify.md`; how values are written is in [`values`]. That rules fit together is checked by
+//! `docs/notify.md`; how values are written is in `config::values`. That rules fit together is checked by
 //! [`Core::new`](crate::core::Core::new).
 
 mod values;

@@ -15,6 +15,7 @@ use secmon_protocol::{
     },
 };
 
+use remember::SETTLED;
 pub(super) use remember::{Answer, Write};
 
 use super::{
@@ -155,7 +156,8 @@ impl Core {
         if let Some(message) = self.full(&order) {
             return self.refuse(job, RunEnd::Failed { why: RunFailure::Busy, message });
         }
-        let (run, start) = Run::new(order);
+        let settled = self.link.as_ref().is_some_and(|link| link.heartbeats >= SETTLED);
+        let (run, start) = Run::new(order, settled);
         if run.bond == Bond::Detached {
             self.writes.push(Write::Remember(job));
         }

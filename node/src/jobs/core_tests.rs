@@ -218,7 +218,11 @@ fn with_a_damaged_memory_nothing_starts_that_may_have_been_started_before() {
     core.hub(run(order(7, true)));
     core.answer(damaged());
     assert_eq!((core.messages(), core.ordered()), (vec!["7 Lost".to_owned()], vec![]));
+    // When it was handed over counts, not when the disk, which may be slow, has answered.
+    core.hub(run(order(6, true)));
     core.hub(HubToNode::Ping { nonce: 2 });
+    core.answer(damaged());
+    assert_eq!((core.messages(), core.take_writes()), (vec!["6 Lost".to_owned()], vec![]));
     core.hub(run(order(8, true)));
     core.answer(damaged());
     assert_eq!(core.take_writes(), [Write::Renew, Write::Remember(JobId(8))]);

@@ -42,13 +42,24 @@ impl Numbers {
         Self { path, db: None }
     }
 
-    /// Does what is to be done, all of it in one transaction, and answers each Remember.
+    /// Does what is to be done, and answers each Remember. What stands between two Renews is one transaction; what stands
+    /// before one was asked of the memory that it sets aside, and must not be answered by the new one.
     pub(super) fn apply(&mut self, writes: &[Write]) -> Vec<(JobId, Answer)> {
-        if writes.contains(&Write::Renew)
-            && let Err(error) = self.renew()
-        {
-            tracing::error!(path = %self.path.display(), %error, "cannot set the damaged memory of jobs aside");
+        let mut answers = Vec::new();
+        for (at, writes) in writes.split(|write| *write == Write::Renew).enumerate() {
+            if at > 0
+                && let Err(error) = self.renew()
+            {
+                tracing::error!(path = %self.path.display(), %error, "cannot set the damaged memory of jobs aside");
+            }
+            if !writes.is_empty() {
+                answers.extend(self.apply_at_once(writes));
+            }
         }
+        answers
+    }
+
+    fn apply_at_once(&mut self, writes: &[Write]) -> Vec<(JobId, Answer)> {
         let error = match self.try_apply(writes) {
             Ok(answers) => return answers,
             Err(error) => error,
@@ -224,6 +235,15 @@ mod tests {
         let answers = numbers.apply(&[Write::Renew, Write::Remember(JobId(1))]);
         assert_eq!(answers, [(JobId(1), Answer::New)]);
         assert!(dir.path().join("jobs.db.damaged-1").exists());
+        // Who stands before it in the same list asked the old one.
+        fs::write(&path, "damaged again".repeat(100)).unwrap();
+        for log in ["jobs.db-wal", "jobs.db-shm"] {
+            let _ = fs::remove_file(dir.path().join(log));
+        }
+        let mut numbers = Numbers::at(path);
+        let answers = numbers.apply(&[Write::Remember(JobId(2)), Write::Renew, Write::Remember(JobId(1))]);
+        assert!(matches!(answers[0], (JobId(2), Answer::Damaged(_))), "{answers:?}");
+        assert_eq!(answers[1], (JobId(1), Answer::New));
         // A second one who found it damaged does not take the new one away.
         let answers = numbers.apply(&[Write::Renew, Write::Remember(JobId(1))]);
         assert_eq!(answers, [(JobId(1), Answer::Known)]);

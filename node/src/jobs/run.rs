@@ -33,8 +33,9 @@ pub(super) enum Stage {
     Remembering {
         label: String,
         args: Vec<Arg>,
-        /// Whether the memory of numbers was made anew for it already.
-        renewed: bool,
+        /// Whether the memory of numbers may be made anew for it, should that be damaged: what the hub handed over before the
+        /// damage had come again when this was ordered, and it was not done for it before.
+        may_renew: bool,
     },
     /// The executor has it.
     Given,
@@ -99,8 +100,9 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// A run that flows on this connection, and what the executor is told; a detached one is remembered first.
-    pub(super) fn new(order: Order) -> (Self, Option<NodeToRunner>) {
+    /// A run that flows on this connection, and what the executor is told; a detached one is remembered first. `may_renew`
+    /// is as in [`Stage::Remembering`].
+    pub(super) fn new(order: Order, may_renew: bool) -> (Self, Option<NodeToRunner>) {
         let Order { job, label, args, credit, stdin, detached } = order;
         let (bond, keep) = match detached {
             true => (Bond::Detached, Keep::UntilCredited),
@@ -109,7 +111,7 @@ impl Run {
         // A detached job outlives whoever could send it anything.
         let stdin = stdin && !detached;
         let (stage, start) = match detached {
-            true => (Stage::Remembering { label, args, renewed: false }, None),
+            true => (Stage::Remembering { label, args, may_renew }, None),
             false => (Stage::Given, Some(NodeToRunner::Start { job, label, args, credit, stdin })),
         };
         let input = Input { wanted: stdin, taken: false, due: 0, left: 0, end: InputEnd::Open };

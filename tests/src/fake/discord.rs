@@ -300,6 +300,12 @@ fn valid(body: &Value) -> Result<(), Refusal> {
                 "int value should be less than or equal to 16777215.",
             ));
         }
+        let time = embed["timestamp"].as_str().unwrap_or_default();
+        if time.parse::<jiff::Timestamp>().is_err()
+            || time.split('.').nth(1).is_some_and(|part| part.len() > 7)
+        {
+            return Err(Refusal::form(&at("timestamp"), "DATE_TIME_TYPE_PARSE", "Could not parse."));
+        }
         let fields = embed["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
         at_most(fields.len(), 25, &at("fields"))?;
         for (n, field) in fields.iter().enumerate() {

@@ -4,4 +4,5 @@
 pub mod discord;
 pub mod faults;
 pub mod ntfy;
+pub mod telegram;
 pub mod webhook;

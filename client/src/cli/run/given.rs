@@ -12,7 +12,10 @@ use secmon_protocol::{
 const LIKENESS: f64 = 0.5;
 
 /// `NAME=VALUE` each, the value being all that stands behind the first `=`.
-pub(in crate::cli) fn parse(words: &[String]) -> Result<Vec<Arg>, String> {
+///
+/// # Errors
+/// One of them is not, or they are over the limits of arguments: which, in words.
+pub fn parse(words: &[String]) -> Result<Vec<Arg>, String> {
     let args = words.iter().map(|word| match word.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok(Arg { name: name.to_owned(), value: value.to_owned() }),
         _ => Err(format!(
@@ -26,7 +29,10 @@ pub(in crate::cli) fn parse(words: &[String]) -> Result<Vec<Arg>, String> {
 }
 
 /// What is wrong with the arguments of a command, if anything is.
-pub(in crate::cli) fn check(info: &CommandInfo, args: &[Arg]) -> Result<(), String> {
+///
+/// # Errors
+/// That.
+pub fn check(info: &CommandInfo, args: &[Arg]) -> Result<(), String> {
     let label = &info.label;
     for arg in args {
         let Some(known) = info.args.iter().find(|known| known.name == arg.name) else {
@@ -59,8 +65,11 @@ fn unknown(info: &CommandInfo, name: &str) -> String {
     }
 }
 
+/// Holds a value against what an argument takes.
+///
+/// # Errors
 /// What is allowed, when the value is not.
-fn value(kind: &ArgKind, value: &str) -> Result<(), String> {
+pub fn value(kind: &ArgKind, value: &str) -> Result<(), String> {
     match kind {
         ArgKind::Integer { min, max } => match value.parse::<i64>() {
             Ok(number) if (*min..=*max).contains(&number) => Ok(()),
@@ -92,7 +101,8 @@ fn describe(arg: &ArgInfo) -> String {
 }
 
 /// The names that are like one, nearest first.
-pub(in crate::cli) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+#[must_use]
+pub fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut near: Vec<(f64, &str)> = known
         .map(|known| (strsim::normalized_damerau_levenshtein(known, name), known))
         .filter(|(likeness, _)| *likeness >= LIKENESS)

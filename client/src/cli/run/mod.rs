@@ -3,7 +3,7 @@
 //! arguments, `targets` the nodes.
 
 mod detach;
-pub(super) mod given;
+pub mod given;
 mod many;
 #[cfg(test)]
 mod many_tests;

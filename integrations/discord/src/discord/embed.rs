@@ -73,7 +73,7 @@ fn embed(notice: &Notice) -> Value {
     if !fields.is_empty() {
         embed.insert("fields".into(), json!(fields));
     }
-    embed.insert("timestamp".into(), json!(notice.time.rfc3339()));
+    embed.insert("timestamp".into(), json!(time(notice)));
     embed.insert("footer".into(), json!({ "text": footer }));
     Value::Object(embed)
 }
@@ -85,8 +85,8 @@ fn fields(notice: &Notice) -> Vec<Value> {
         let name = escaped(&field.name, NAME, Lines::One);
         let value = escaped(&field.value, VALUE, Lines::Many);
         let units = len(&name) + len(&value);
-        // What the text says in a line of its own need not be said twice.
-        let said = notice.text.lines().any(|line| line == field.value);
+        // What the text says at length need not be said twice.
+        let said = field.value.len() >= INLINE / 2 && notice.text.contains(&field.value);
         if said || name.is_empty() || value.is_empty() || units > room {
             return None;
         }
@@ -105,6 +105,11 @@ fn footer(notice: &Notice) -> String {
         Kind::Test => "secmon, a sample".to_owned(),
         Kind::Event | Kind::Away | Kind::Back | Kind::Missing => format!("secmon, {severity}"),
     }
+}
+
+/// ISO 8601 in milliseconds, as Discord's own times have no more than microseconds.
+fn time(notice: &Notice) -> String {
+    notice.time.timestamp().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// As 0xRRGGBB.

@@ -10,14 +10,15 @@ fn notice() -> Notice {
         kind: Kind::Event,
         severity: Severity::Warning,
         title: "web-1: accepted publickey for @everyone from 192.0.2.9".into(),
-        text: "first seen on web-1\n[click](https://evil.example)".into(),
+        text: "first seen on evil.example: not twice\n[click](https://evil.example)".into(),
         fields: vec![
             Field { name: "user".into(), value: "||<@1>||".into() },
+            Field { name: "said".into(), value: "evil.example: not twice".into() },
             Field { name: "nothing".into(), value: " \u{3000} ".into() },
             Field { name: "key".into(), value: "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into() },
         ],
         node: Some("web-1".into()),
-        time: UnixNanos(1_700_000_000_123_000_000),
+        time: UnixNanos(1_700_000_000_123_456_789),
         json: Value::Null,
     }
 }
@@ -30,7 +31,7 @@ fn a_notice_is_one_embed_in_which_hostile_names_are_text() {
           "embeds": [
             {
               "title": "web-1: accepted publickey for \\@everyone from 192.0.2.9",
-              "description": "first seen on web-1\n\\[click\\](https\\://evil.example)",
+              "description": "first seen on evil.example: not twice\n\\[click\\](https\\://evil.example)",
               "color": 15965202,
               "fields": [
                 {
@@ -106,12 +107,12 @@ fn accepted(body: &Value) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn every_notice_is_within_the_limits(
         title in r"[*_\\@ \PC]{0,400}",
         text in r"([*_\\🦀a\n]|\PC){0,5000}",
-        fields in proptest::collection::vec((r"[* \PC]{0,300}", r"[*🦀 \n]{0,1500}"), 0..40),
+        fields in proptest::collection::vec((r"[* \PC]{0,300}", r"[*🦀 \n]{0,700}"), 0..30),
     ) {
         let fields = fields.into_iter().map(|(name, value)| Field { name, value }).collect();
         let body = sent(&Notice { title, text, fields, ..notice() }, &Look::default());

@@ -33,7 +33,7 @@ pub(crate) fn escaped(text: &str, limit: usize, lines: Lines) -> String {
         let marks = match c {
             '\\' | '*' | '_' | '~' | '`' | '|' | '[' | ']' | '<' | '@' => true,
             '#' | '>' | '-' | '+' => place == Place::Start,
-            '.' => place == Place::Number,
+            '.' => place == Place::Number && !rest.starts_with(|c: char| !c.is_whitespace()),
             // `https\://` is no link.
             ':' => rest.starts_with("//"),
             _ => false,
@@ -148,6 +148,7 @@ mod tests {
             ("<t:1:R> <:x:1> </run:1> <id:guide>", r"\<t:1:R> \<:x:1> \</run:1> \<id:guide>"),
             (r"CORP\\alice \*x\*", r"CORP\\\\alice \\\*x\\\*"),
             ("web-1: 10.0.0.1 12:30 a+b #2 > 1", "web-1: 10.0.0.1 12:30 a+b #2 > 1"),
+            ("192.0.2.9", "192.0.2.9"),
         ] {
             assert_eq!(many(hostile), inert, "{hostile}");
         }
@@ -193,7 +194,8 @@ mod tests {
             for line in bare.lines().map(str::trim_start) {
                 prop_assert!(!line.starts_with(['#', '>', '-', '+']), "{}", out);
                 let item = line.trim_start_matches(|c: char| c.is_ascii_digit());
-                prop_assert!(item.len() == line.len() || !item.starts_with('.'), "{}", out);
+                let dot = item.strip_prefix('.').filter(|_| item.len() < line.len());
+                prop_assert!(!dot.is_some_and(|rest| rest.starts_with(char::is_whitespace)), "{}", out);
             }
         }
     }

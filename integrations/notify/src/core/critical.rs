@@ -25,6 +25,8 @@ pub(super) struct Critical {
     quota: Quota,
     /// Title and text of each.
     list: Vec<String>,
+    /// How many events they stand for: a line that was repeated is several.
+    count: u64,
     /// When the first of the list came, and the last happened.
     since: Option<UnixNanos>,
     time: Option<UnixNanos>,
@@ -51,6 +53,7 @@ impl Critical {
         let length: usize = self.list.iter().map(|one| one.len() + 1).sum();
         let full = (length + entry.len() > MAX_LIST).then(|| self.tell(id())).flatten();
         self.list.push(entry);
+        self.count += notice.json["secmon"]["notice"]["count"].as_u64().unwrap_or(1);
         self.since.get_or_insert(now);
         self.time = Some(self.time.map_or(notice.time, |time| time.max(notice.time)));
         full.into_iter().collect()
@@ -63,19 +66,24 @@ impl Critical {
 
     /// The list as one notice, where there is one.
     pub(super) fn tell(&mut self, id: String) -> Option<Notice> {
-        let list = std::mem::take(&mut self.list);
+        let (list, count) = (std::mem::take(&mut self.list), std::mem::take(&mut self.count));
         let (_, time) = (self.since.take(), self.time.take()?);
-        let count = list.len() as u64;
-        if let ([one], true) = (list.as_slice(), count == 1) {
+        if let [one] = list.as_slice() {
             let (title, text) = one.split_once('\n').unwrap_or((one, ""));
-            return Some(Self::notice(id, title.to_owned(), text.to_owned(), time, &list));
+            return Some(Self::notice(id, title.to_owned(), text.to_owned(), time, &list, count));
         }
         let title = counted(count, "critical event", "critical events");
-        Some(Self::notice(id, title, list.join("\n"), time, &list))
+        Some(Self::notice(id, title, list.join("\n"), time, &list, count))
     }
 
-    fn notice(id: String, title: String, text: String, time: UnixNanos, list: &[String]) -> Notice {
-        let count = list.len() as u64;
+    fn notice(
+        id: String,
+        title: String,
+        text: String,
+        time: UnixNanos,
+        list: &[String],
+        count: u64,
+    ) -> Notice {
         let (json, _) = within(json!({
             "@timestamp": time.rfc3339(),
             "event": { "kind": "alert", "action": "digest" },

@@ -119,10 +119,7 @@ impl Destination {
         first: Option<&str>,
         shared: &mut Shared,
     ) {
-        let Some(verdict) = self.rules.verdict(facts) else { return };
-        if verdict.severity < self.min_severity {
-            return;
-        }
+        let Some(verdict) = self.rules.verdict(facts, self.min_severity) else { return };
         let decided = Decided {
             severity: verdict.severity,
             rule: verdict.rule.name(),
@@ -178,16 +175,15 @@ impl Destination {
                 }
             }
         };
-        if news.len() <= FEW_NODES && !more {
+        if news.len() <= FEW_NODES {
             return single(self, news, shared);
         }
         let (mut critical, mut told, mut rest) = (vec![], vec![], vec![]);
         let mut most = Severity::Info;
         for one in news {
             let Some(facts) = Facts::of(&Subject::Node(*one), severity, severity) else { continue };
-            let Some(verdict) = self.rules.verdict(&facts) else { continue };
+            let Some(verdict) = self.rules.verdict(&facts, self.min_severity) else { continue };
             match (verdict.severity, verdict.action) {
-                (severity, _) if severity < self.min_severity => {}
                 (Severity::Critical, _) => critical.push(*one),
                 (severity, Action::Send) => {
                     most = most.max(severity);
@@ -195,6 +191,9 @@ impl Destination {
                 }
                 _ => rest.push(*one),
             }
+        }
+        if critical.len() <= FEW_NODES {
+            single(self, &std::mem::take(&mut critical), shared);
         }
         // Each of them in full, in as many messages as that takes.
         for notice in fleet::all(&critical, more, || shared.unique(now)) {

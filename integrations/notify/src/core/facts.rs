@@ -75,6 +75,8 @@ pub(super) struct Facts<'a> {
     pub(super) forged: bool,
     /// How severe it is of itself.
     pub(super) severity: Severity,
+    /// Of a return: how severe it was of itself that it went.
+    pub(super) gone: Option<Severity>,
     /// Whether the node cannot see its auth log.
     pub(super) blind: bool,
     /// Whether such a login was never seen; none where that is not asked of it.
@@ -97,6 +99,7 @@ impl<'a> Facts<'a> {
             time,
             forged: false,
             severity: Severity::Info,
+            gone: None,
             blind: false,
             first: None,
         }
@@ -154,6 +157,7 @@ impl<'a> Facts<'a> {
                 let mut facts = Self::new(if back { "node.back" } else { "node.away" }, news.at);
                 facts.node = Some((news.id, news.name));
                 facts.severity = if back { Severity::Info } else { away };
+                facts.gone = back.then_some(away);
                 facts
             }
             Subject::Hub(what, at) => {

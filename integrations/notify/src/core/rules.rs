@@ -68,8 +68,22 @@ impl Rules {
         Ok(Self(sections.into_iter().enumerate().map(rule).collect::<Result<_, _>>()?))
     }
 
-    /// What becomes of something; none where nothing does.
-    pub(super) fn verdict(&self, facts: &Facts<'_>) -> Option<Verdict<'_>> {
+    /// What becomes of something; none where nothing does, or where it is less than `least`.
+    pub(super) fn verdict(&self, facts: &Facts<'_>, least: Severity) -> Option<Verdict<'_>> {
+        let mut verdict = self.decide(facts)?;
+        let mut severity = verdict.severity;
+        if let Some(gone) = facts.gone {
+            // Who was told that it is away, or was woken by that, wants to hear that it is back.
+            let away = Facts { kind: "node.away", severity: gone, gone: None, ..facts.clone() };
+            severity = severity.max(self.decide(&away).map_or(severity, |away| away.severity));
+            if severity == Severity::Critical && verdict.rule.section.severity.is_none() {
+                (verdict.severity, verdict.action) = (severity, Action::Send);
+            }
+        }
+        (severity >= least).then_some(verdict)
+    }
+
+    fn decide(&self, facts: &Facts<'_>) -> Option<Verdict<'_>> {
         let rule = self.0.iter().find(|rule| rule.matches(facts))?;
         if rule.section.action == Action::Drop {
             return None;

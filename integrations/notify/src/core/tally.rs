@@ -11,8 +11,9 @@ use super::{seen::fingerprint, text::thousands};
 pub(super) const MAX_DISTINCT: usize = 1_000;
 /// Names that are counted each: the three that a title has, and as many that compete for it.
 const KEPT: usize = 6;
-/// Longest name, in bytes; names that begin alike are then counted as one, and still told apart.
-const MAX_NAME: usize = 40;
+/// Longest name, in bytes of JSON, in which quotes and backslashes take two: more than a node's name has. Names that begin alike for that
+/// long are counted as one, and still told apart.
+const MAX_NAME: usize = 80;
 /// Bits of a fingerprint: two of a thousand are the same in one of 500 million cases.
 const BITS: u32 = 48;
 /// Hexadecimal digits of those.
@@ -51,8 +52,14 @@ impl Tally {
                 self.more = true;
             }
         }
-        let name = printable(name);
-        let name = &name[..name.floor_char_boundary(MAX_NAME)];
+        // Made safe a text is never shorter.
+        let name = printable(&name[..name.floor_char_boundary(MAX_NAME)]);
+        let mut cost = 0;
+        let fits = name.char_indices().find(|(_, c)| {
+            cost += c.len_utf8() + usize::from(matches!(c, '"' | '\\'));
+            cost > MAX_NAME
+        });
+        let name = &name[..fits.map_or(name.len(), |(end, _)| end)];
         if let Some(kept) = self.kept.iter_mut().find(|(kept, ..)| kept == name) {
             kept.1 = kept.1.saturating_add(count);
         } else if self.kept.len() < KEPT {
@@ -142,7 +149,10 @@ mod tests {
         let mut room = Room { fingerprints: 1, lines: 0 };
         let mut tally = Tally::default();
         tally.add(&"\u{1b}[2J".repeat(100), 3, &mut room);
-        assert_eq!(tally.only().map(str::len), Some(MAX_NAME));
+        let name = tally.only().unwrap();
+        assert!(
+            name.starts_with("\\x1b[2J\\x1b") && serde_json::to_string(name).unwrap().len() <= MAX_NAME + 2
+        );
         tally.add("b", 1, &mut room);
         assert_eq!((tally.distinct().as_str(), room.fingerprints), ("1+", 0));
     }

@@ -79,6 +79,7 @@ impl Template {
                     return failed(notice, "it says nothing");
                 }
                 notice.title = clip(title.trim_end(), MAX_TITLE);
+                notice.json["secmon"]["notice"]["title"] = notice.title.clone().into();
                 notice.text = clip(rest.trim_end(), MAX_TEXT);
             }
         }

@@ -10,8 +10,9 @@ pub(super) const MAX_TEXT: usize = 3_000;
 pub(super) const MAX_FIELDS: usize = 12;
 /// Most characters of a field's value.
 pub(super) const MAX_VALUE: usize = 200;
-/// Most bytes of a notice's JSON: far below what any receiver of webhooks takes, far over what an ordinary event has.
-pub(super) const MAX_JSON: usize = 32 << 10;
+/// Most bytes of a notice's JSON, less than the 32 KiB that it may have by the title of a template: far below what any receiver of
+/// webhooks takes, far over what an ordinary event has.
+pub(super) const MAX_JSON: usize = 30 << 10;
 
 /// At most `most` characters; where some are left out, the last is `…`.
 pub(super) fn clip(text: &str, most: usize) -> String {

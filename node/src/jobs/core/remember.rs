@@ -10,7 +10,7 @@ use super::{Core, Stage};
 
 /// Heartbeats of a hub after which it has long answered what it was told at first: what it had handed over before
 /// has come again. See [`Answer::Damaged`].
-const SETTLED: u32 = 2;
+pub(super) const SETTLED: u32 = 2;
 
 /// What is to be done to the memory of numbers, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +39,9 @@ pub(in crate::jobs) enum Answer {
 impl Core {
     /// The memory of numbers has answered.
     pub(in crate::jobs) fn handle_remembered(&mut self, job: JobId, answer: Answer) {
-        let heartbeats = self.link.as_ref().map_or(0, |link| link.heartbeats);
         let closed = self.closed;
         let Some(run) = self.runs.get_mut(&job) else { return };
-        let Stage::Remembering { label, args, renewed } = &mut run.stage else { return };
+        let Stage::Remembering { label, args, may_renew } = &mut run.stage else { return };
         if run.dead {
             self.runs.remove(&job);
             return;
@@ -67,9 +66,9 @@ impl Core {
                 run.fail(RunFailure::Lost, "it was started before, and the node has ended since".to_owned());
                 run.fleeting = true;
             }
-            // What the hub handed over before the damage came soon after the connection stood. This is new.
-            Answer::Damaged(_) if heartbeats >= SETTLED && !*renewed => {
-                *renewed = true;
+            // What the hub handed over before the damage came soon after the connection stood. This was ordered later, and is new.
+            Answer::Damaged(_) if *may_renew => {
+                *may_renew = false;
                 self.writes.extend([Write::Renew, Write::Remember(job)]);
             }
             Answer::Damaged(reason) => {

@@ -6,6 +6,7 @@
 mod connections;
 mod exec;
 mod fanout;
+mod http;
 mod idle;
 mod latency;
 mod load;
@@ -55,6 +56,8 @@ enum What {
     Overload(overload::Arguments),
     /// A command's output from a node to a client: how much a second, and how soon its first byte.
     Exec(exec::Arguments),
+    /// Events to many listeners by HTTP, and to as many on the hub's socket.
+    Http(http::Arguments),
     /// The server that `connections` and `exec` compare with.
     #[command(hide = true)]
     BareTls {
@@ -83,6 +86,7 @@ fn main() -> anyhow::Result<()> {
         What::Latency { count, json } => latency::run(count, json),
         What::Fanout(arguments) => fanout::run(&arguments),
         What::Connections(arguments) => connections::run(&arguments),
+        What::Http(arguments) => http::run(&arguments),
         What::Exec(arguments) => exec::run(&arguments),
         What::BareTls { tickets } => connections::bare::serve(tickets),
         What::Overload(arguments) => overload::run(&arguments),

@@ -1,9 +1,10 @@
 //! Chaos: a real hub, real nodes and real subscribers, killed, stopped, cut off and without room on their disks, while
 //! numbered lines are written to the auth logs; then the verdict: every number is everywhere, once and in order, or
-//! in a gap that says so.
+//! in a gap that says so; and every login is in a chat of a Telegram that fails as well.
 //!
 //! Build the product with the same profile first: `cargo build`. Needs root.
 
+mod bot;
 mod judge;
 mod plan;
 mod program;

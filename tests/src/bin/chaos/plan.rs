@@ -32,6 +32,10 @@ pub(crate) enum Fault {
     NodePower,
     /// The auth log is rotated, by renaming it or by copying and truncating it.
     Rotations,
+    /// SIGKILL to the bot that tells of logins.
+    BotKills,
+    /// The service that the bot tells them to fails for some requests, wants to be left alone, or breaks off.
+    ServiceFaults,
 }
 
 impl Fault {
@@ -39,14 +43,17 @@ impl Fault {
     /// noticed by that and some are not; longer than a few seconds only makes a run longer.
     fn lasts(self) -> Range<u64> {
         match self {
-            Self::HubKills | Self::NodeKills | Self::WatchKills | Self::HubPower | Self::NodePower => {
-                50..2_500
-            }
+            Self::HubKills
+            | Self::NodeKills
+            | Self::WatchKills
+            | Self::HubPower
+            | Self::NodePower
+            | Self::BotKills => 50..2_500,
             Self::LinkCuts => 300..7_000,
             Self::HubStops | Self::NodeStops => 500..6_000,
             Self::WatchStops => 1_000..10_000,
             Self::HubDisk | Self::NodeDisk => 500..4_000,
-            Self::Rotations => 1..2,
+            Self::Rotations | Self::ServiceFaults => 1..2,
         }
     }
 
@@ -55,9 +62,9 @@ impl Fault {
         match self {
             Self::HubPower | Self::NodePower => 1,
             Self::HubKills | Self::HubStops | Self::HubDisk => 2,
-            Self::NodeKills | Self::LinkCuts | Self::WatchKills => 4,
+            Self::NodeKills | Self::LinkCuts | Self::WatchKills | Self::BotKills => 4,
             Self::NodeStops | Self::WatchStops | Self::NodeDisk => 3,
-            Self::Rotations => 5,
+            Self::Rotations | Self::ServiceFaults => 5,
         }
     }
 }
@@ -78,6 +85,10 @@ pub(crate) enum Part {
     Node(usize),
     /// A subscriber, by its number.
     Watch(usize),
+    /// The bot.
+    Bot,
+    /// What it speaks to.
+    Service,
 }
 
 impl fmt::Display for Part {
@@ -86,6 +97,8 @@ impl fmt::Display for Part {
             Self::Hub => f.write_str("hub"),
             Self::Node(at) => write!(f, "n{at}"),
             Self::Watch(at) => write!(f, "w{at}"),
+            Self::Bot => f.write_str("the bot"),
+            Self::Service => f.write_str("the service"),
         }
     }
 }
@@ -145,6 +158,8 @@ pub(crate) fn plan(seed: u64, millis: u64, cast: Cast, faults: &[Fault]) -> Vec<
             | Fault::NodeDisk
             | Fault::NodePower
             | Fault::Rotations => Part::Node(chance.random_range(0..cast.nodes)),
+            Fault::BotKills => Part::Bot,
+            Fault::ServiceFaults => Part::Service,
             Fault::WatchKills => Part::Watch(chance.random_range(0..cast.watches)),
             Fault::WatchStops => Part::Watch(chance.random_range(0..cast.processes)),
         };

@@ -15,6 +15,7 @@ use secmon_testkit::{json::text, wait::within};
 
 use crate::{
     HEAL,
+    bot::Bot,
     judge::Judge,
     plan::{self, Cast, Fault, Part, Step},
     raw::Raw,
@@ -70,7 +71,9 @@ pub(crate) fn run(setup: &Setup, folder: &Path) -> anyhow::Result<bool> {
         let slow = at == PROCESSES - 1;
         watches.push(Watch::new(sink, stage.socket.clone(), folder.to_owned(), resumes, slow));
     }
+    let bot = Bot::new(setup.seed, folder, &stage.socket, setup.nodes)?;
     let mut play = Play {
+        bot,
         stage,
         writers,
         watches,
@@ -104,6 +107,7 @@ pub(crate) struct Play {
     // Dropped in this order: subscribers before what they watch.
     raws: Vec<Raw>,
     pub(crate) watches: Vec<Watch>,
+    pub(crate) bot: Bot,
     pub(crate) writers: Vec<Writer>,
     pub(crate) stage: Stage,
     pub(crate) timeline: Arc<Timeline>,
@@ -142,7 +146,8 @@ impl Play {
             let at = within(HEAL, || watch.stands()).context("a watch does not stand")?;
             watch.begin(at);
         }
-        Ok(())
+        self.bot.start()?;
+        self.bot.wait()
     }
 
     fn perform(&mut self, setup: &Setup) -> anyhow::Result<()> {
@@ -183,7 +188,12 @@ impl Play {
         self.timeline.note(format!("{fault} of {part} for {lasts} ms{}", if coin { " (coin)" } else { "" }));
         match (fault, part) {
             (
-                Fault::HubKills | Fault::NodeKills | Fault::WatchKills | Fault::HubPower | Fault::NodePower,
+                Fault::HubKills
+                | Fault::NodeKills
+                | Fault::WatchKills
+                | Fault::HubPower
+                | Fault::NodePower
+                | Fault::BotKills,
                 part,
             ) => {
                 if let Part::Node(at) = part {
@@ -208,6 +218,10 @@ impl Play {
             (Fault::Rotations, Part::Node(at)) => {
                 self.writers[at].rotate(if coin { Rotation::CopyTruncate } else { Rotation::Rename })?;
             }
+            (Fault::ServiceFaults, _) => {
+                let what = self.bot.harm();
+                self.timeline.note(format!("the service: {what}"));
+            }
             _ => {}
         }
         Ok(())
@@ -215,12 +229,17 @@ impl Play {
 
     fn end(&mut self, step: Step) -> anyhow::Result<()> {
         let Step { fault, part, coin, .. } = step;
-        if fault != Fault::Rotations {
+        if !matches!(fault, Fault::Rotations | Fault::ServiceFaults) {
             self.timeline.note(format!("{fault} of {part} over"));
         }
         match (fault, part) {
             (
-                Fault::HubKills | Fault::NodeKills | Fault::WatchKills | Fault::HubPower | Fault::NodePower,
+                Fault::HubKills
+                | Fault::NodeKills
+                | Fault::WatchKills
+                | Fault::HubPower
+                | Fault::NodePower
+                | Fault::BotKills,
                 part,
             ) => {
                 self.down.remove(&part);
@@ -260,9 +279,11 @@ impl Play {
     /// may not do again.
     fn excuse(&mut self, at: usize, fault: Fault) {
         let last = self.writers[at].last();
-        let excuse = |from: u64, why: &str| {
+        let mut excuse = |from: u64, why: &str| {
             self.timeline.note(format!("n{at} {why}: {from} to {last} may come again"));
             lock(&self.judge).excuse(at, from..=last);
+            let logins = self.writers[at].logins_since_number(from);
+            self.bot.excuse(at, logins, self.writers[at].last_login());
         };
         if let Some((since, returns)) = self.broken.remove(&at)
             && returns == self.stage.nodes[at].returns_to_disk()
@@ -280,12 +301,15 @@ impl Play {
         let parts: Vec<Part> = std::iter::once(Part::Hub)
             .chain((0..self.stage.nodes.len()).map(Part::Node))
             .chain((0..self.watches.len()).map(Part::Watch))
+            .chain([Part::Bot])
             .collect();
         for part in parts {
             let ended = match part {
                 Part::Hub => self.stage.hub.ended(),
                 Part::Node(at) => self.stage.nodes[at].ended(),
                 Part::Watch(at) => self.watches[at].ended(),
+                Part::Bot => self.bot.ended(),
+                Part::Service => None,
             };
             if let Some(how) = ended {
                 self.timeline.note(format!("{part} ended by itself: {how}"));
@@ -311,6 +335,8 @@ impl Play {
                 Some(raw) => self.raws[raw].away(),
                 None => self.watches[at].kill(),
             },
+            Part::Bot => self.bot.kill(),
+            Part::Service => {}
         }
     }
 
@@ -325,6 +351,8 @@ impl Play {
                 }
                 None => self.watches[at].start(&self.stage.hub.realm),
             },
+            Part::Bot => self.bot.start(),
+            Part::Service => Ok(()),
         }
     }
 
@@ -333,6 +361,7 @@ impl Play {
             Part::Hub => self.stage.hub.signal(signal),
             Part::Node(at) => self.stage.nodes[at].signal(signal),
             Part::Watch(at) => self.watches[at].signal(signal),
+            Part::Bot | Part::Service => {}
         }
     }
 
@@ -342,6 +371,7 @@ impl Play {
         for writer in &mut self.writers {
             writer.end()?;
         }
+        self.bot.spare();
         self.timeline.note("healed");
         for watch in &self.watches {
             watch.hurry();
@@ -367,6 +397,13 @@ impl Play {
         }
         let last: Vec<u64> = self.writers.iter().map(Writer::last).collect();
         let everywhere = self.within(|play| lock(&play.judge).all_saw(&last))?;
+        let logins: Vec<u64> = self.writers.iter().map(Writer::last_login).collect();
+        let told = self.within(|play| play.bot.has(&logins))?;
+        self.timeline.note(if told {
+            "every chat has its last login"
+        } else {
+            "a chat has not got its last login"
+        });
         self.timeline.note(if everywhere { "everything is everywhere" } else { "time is up" });
         lock(&self.judge).finish(self.timeline.now(), &last);
         Ok(())

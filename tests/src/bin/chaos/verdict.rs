@@ -72,7 +72,23 @@ pub(crate) fn tell(setup: &Setup, play: &Play, resumes: bool) -> bool {
             play.timeline.around(since(first, play), first.at)
         );
     }
-    let kept = judge.breaches.is_empty() && panics.is_empty();
+    let last: Vec<u64> = play.writers.iter().map(Writer::last_login).collect();
+    let arrived = play.bot.judge(&last, tally.told > 0);
+    println!(
+        "{} logins: {} told in {} messages, {} of them again",
+        last.iter().sum::<u64>(),
+        arrived.logins,
+        arrived.messages,
+        arrived.repeats
+    );
+    for broken in &arrived.broken {
+        println!("BROKEN: {broken}");
+    }
+    if let Some(panic) = play.bot.log().lines().find(|line| line.contains("panicked at")) {
+        println!("BROKEN: the bot panicked: {panic}");
+    }
+    let well = arrived.broken.is_empty() && !play.bot.log().contains("panicked at");
+    let kept = judge.breaches.is_empty() && panics.is_empty() && well;
     println!("chaos: {} (seed {})", if kept { "every promise was kept" } else { "FAILED" }, setup.seed);
     kept
 }

@@ -21,6 +21,8 @@ use crate::timeline::Timeline;
 /// Lines written at once, and milliseconds between them: about fifty lines a second, in bursts.
 const BURST: std::ops::Range<u64> = 1..20;
 const PAUSE: std::ops::Range<u64> = 20..380;
+/// One burst in so many ends with a login, which the bot tells: about one in a second and a half, and a chat takes one a second.
+const LOGIN: u64 = 8;
 /// Rotated files that are kept: logrotate's `rotate 20`, more than are made while a node is down.
 const KEPT: usize = 20;
 
@@ -43,15 +45,23 @@ struct Shared {
     node: usize,
     path: PathBuf,
     stop: AtomicBool,
-    /// The log, and when each number was written: the first is that of number 1.
-    log: Mutex<(File, Vec<u64>)>,
+    /// What was written, and to where.
+    log: Mutex<Log>,
     timeline: Arc<Timeline>,
+}
+
+struct Log {
+    file: File,
+    /// When each number was written: the first is that of number 1.
+    numbers: Vec<u64>,
+    /// The same of the logins, which have numbers of their own.
+    logins: Vec<u64>,
 }
 
 impl Writer {
     /// A writer of `path`, which is made. Nothing is written yet.
     pub(crate) fn new(node: usize, path: &Path, timeline: &Arc<Timeline>) -> anyhow::Result<Self> {
-        let log = Mutex::new((open(path)?, Vec::new()));
+        let log = Mutex::new(Log { file: open(path)?, numbers: Vec::new(), logins: Vec::new() });
         let (path, timeline) = (path.to_owned(), Arc::clone(timeline));
         let shared = Arc::new(Shared { node, path, stop: AtomicBool::new(false), log, timeline });
         Ok(Self { shared, thread: None })
@@ -62,7 +72,8 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         self.thread = Some(thread::spawn(move || {
             while !shared.stop.load(Ordering::Relaxed) {
-                shared.write(chance.random_range(BURST) * pace)?;
+                let logins = u64::from(chance.random_range(0..LOGIN) == 0);
+                shared.write(chance.random_range(BURST) * pace, logins)?;
                 thread::park_timeout(Duration::from_millis(chance.random_range(PAUSE)));
             }
             Ok(())
@@ -77,25 +88,36 @@ impl Writer {
         thread.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?
     }
 
-    /// Writes one more line.
+    /// Writes one more line, and one more login.
     pub(crate) fn write_one(&self) -> anyhow::Result<()> {
-        self.shared.write(1)
+        self.shared.write(1, 1)
     }
 
     /// The last number.
     pub(crate) fn last(&self) -> u64 {
-        self.shared.lock().1.len() as u64
+        self.shared.lock().numbers.len() as u64
+    }
+
+    /// The last number of a login.
+    pub(crate) fn last_login(&self) -> u64 {
+        self.shared.lock().logins.len() as u64
+    }
+
+    /// The first login that may have been written after the line before this number.
+    pub(crate) fn logins_since_number(&self, number: u64) -> u64 {
+        let since = number.checked_sub(1).and_then(|before| self.written(before)).unwrap_or(0);
+        self.shared.lock().logins.partition_point(|at| *at < since) as u64 + 1
     }
 
     /// When a number was written; none when it was not.
     pub(crate) fn written(&self, number: u64) -> Option<u64> {
         let at = usize::try_from(number.checked_sub(1)?).ok()?;
-        self.shared.lock().1.get(at).copied()
+        self.shared.lock().numbers.get(at).copied()
     }
 
     /// The first number that was written at this time or later, or the next one.
     pub(crate) fn first_since(&self, millis: u64) -> u64 {
-        self.shared.lock().1.partition_point(|at| *at < millis) as u64 + 1
+        self.shared.lock().numbers.partition_point(|at| *at < millis) as u64 + 1
     }
 
     /// Rotates the log.
@@ -109,11 +131,11 @@ impl Writer {
         match rotation {
             Rotation::Rename => {
                 fs::rename(path, named(1))?;
-                log.0 = open(path)?;
+                log.file = open(path)?;
             }
             Rotation::CopyTruncate => {
                 fs::copy(path, named(1))?;
-                log.0.set_len(0)?;
+                log.file.set_len(0)?;
             }
         }
         Ok(())
@@ -121,20 +143,22 @@ impl Writer {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, (File, Vec<u64>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, count: u64) -> anyhow::Result<()> {
+    fn write(&self, count: u64, logins: u64) -> anyhow::Result<()> {
         let mut log = self.lock();
-        let (file, numbers) = &mut *log;
         let mut lines = String::new();
         for _ in 0..count {
-            let number = numbers.len() as u64 + 1;
-            numbers.push(self.timeline.now());
-            line(&mut lines, self.node, number);
+            log.numbers.push(self.timeline.now());
+            line(&mut lines, self.node, log.numbers.len() as u64);
         }
-        file.write_all(lines.as_bytes()).context("cannot write the auth log")
+        for _ in 0..logins {
+            log.logins.push(self.timeline.now());
+            login(&mut lines, self.node, log.logins.len() as u64);
+        }
+        log.file.write_all(lines.as_bytes()).context("cannot write the auth log")
     }
 }
 
@@ -156,6 +180,28 @@ fn line(out: &mut String, node: usize, number: u64) {
         out,
         "{now} n{node} sshd[{pid}]: Failed password for {user} from 192.0.2.1 port {port} ssh2"
     );
+}
+
+/// A key that was accepted, with a number of its own.
+fn login(out: &mut String, node: usize, number: u64) {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00");
+    let (pid, port) = (1_000 + number % 4_000_000, 1_024 + number % 60_000);
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "{now} n{node} sshd[{pid}]: Accepted publickey for n{node}in{number} from 192.0.2.2 port {port} ssh2: ED25519 \
+         SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    );
+}
+
+/// The numbers of the logins of a node in a text, in their order.
+pub(crate) fn logins_in(text: &str, node: usize) -> Vec<u64> {
+    let mark = format!("n{node}in");
+    let digits =
+        |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().ok();
+    let mut found: Vec<u64> = text.split(&mark).skip(1).filter_map(digits).collect();
+    found.dedup();
+    found
 }
 
 /// The user of a line: who reads it back knows the node and the number.
@@ -181,6 +227,7 @@ mod tests {
     #[test]
     fn node_and_number_are_read_back_from_the_user() {
         assert_eq!(of_user(&user(2, 345)), Some((2, 345)));
+        assert_eq!((of_user("n0in5"), logins_in("a n0in5, n1in6 <b>n0in12</b>", 0)), (None, vec![5, 12]));
         assert_eq!((of_user("root"), of_name("n2"), of_name("hub")), (None, Some(2), None));
     }
 
@@ -196,7 +243,8 @@ mod tests {
         writer.write_one().unwrap();
         for (at, name) in ["auth.log.3", "auth.log.2", "auth.log.1", "auth.log"].into_iter().enumerate() {
             let text = fs::read_to_string(folder.path().join(name)).unwrap();
-            assert_eq!(text.lines().count(), 1, "{text}");
+            assert_eq!(text.lines().count(), 2, "{text}");
+            assert_eq!(logins_in(&text, 0), [at as u64 + 1], "{text}");
             assert!(text.contains(&format!("for n0x{} from", at + 1)), "{text}");
         }
     }

@@ -6,6 +6,8 @@ mod model;
 mod presence;
 mod rules;
 
+use std::collections::BTreeMap;
+
 use secmon_protocol::{
     auth::{AuthAction, AuthEvent, Source, SourceHost},
     event::{Detail, Event},
@@ -51,7 +53,7 @@ struct World {
     targets: Vec<Target>,
     core: Core,
     now: UnixNanos,
-    seen: Vec<(u64, UnixNanos)>,
+    seen: BTreeMap<u64, UnixNanos>,
     told: Vec<Told>,
 }
 
@@ -82,7 +84,7 @@ impl World {
             })
             .collect();
         let core = Core::new(&section, &targets, Memory::default(), [], at(0)).unwrap();
-        Self { section, targets, core, now: at(0), seen: vec![], told: vec![] }
+        Self { section, targets, core, now: at(0), seen: BTreeMap::new(), told: vec![] }
     }
 
     fn collect(&mut self) {
@@ -93,10 +95,11 @@ impl World {
                     self.told.push(Told { at, to, notice: *notice, thread });
                 }
                 Output::Seen { key, at } => {
-                    self.seen.retain(|(known, _)| *known != key);
-                    self.seen.push((key, at));
+                    self.seen.insert(key, at);
                 }
-                Output::Forget { key } => self.seen.retain(|(known, _)| *known != key),
+                Output::Forget { key } => {
+                    self.seen.remove(&key);
+                }
             }
         }
     }
@@ -130,7 +133,7 @@ impl World {
         let json = serde_json::to_string(&self.core.memory()).unwrap();
         assert!(json.len() <= 1 << 20, "{} bytes", json.len());
         let memory = serde_json::from_str(&json).unwrap();
-        let seen = self.seen.iter().copied();
+        let seen = self.seen.iter().map(|(key, at)| (*key, *at));
         self.core = Core::new(&self.section, &self.targets, memory, seen, self.now).unwrap();
     }
 

@@ -85,6 +85,58 @@ fn many_that_go_at_once_are_one_message_and_so_are_those_that_come_back() {
 }
 
 #[test]
+fn more_than_can_be_told_apart_are_said_to_be_more() {
+    let mut world = World::new("");
+    for i in 0..10_001u32 {
+        let mut id = [7; 16];
+        id[..4].copy_from_slice(&i.to_be_bytes());
+        let who = (NodeId(id), format!("n{i}").parse().unwrap());
+        world.event(&Event { node: Some(who), ..left(1, 0) });
+    }
+    world.until(at(200));
+    assert_eq!(world.titles(), ["130 10,000+ nodes are away"]);
+}
+
+#[test]
+fn a_critical_node_among_many_is_told_by_itself() {
+    let mut world = World::new("rules = [{ type = 'node.away', node = 'web-7', severity = 'critical' }]");
+    for n in 1..=50 {
+        world.event(&left(n, 0));
+    }
+    world.until(at(200));
+    assert_eq!(world.titles(), ["130 web-7 is away for 2m 10s", "130 49 nodes are away"]);
+}
+
+#[test]
+fn who_was_told_that_a_node_is_away_is_told_that_it_is_back() {
+    let rules = "rules = [{ type = 'node.away', node = 'web-1', severity = 'critical' }]\n\
+                 quiet = { from = '12:05', to = '13:00' }";
+    let targets = [("chat", true, "min_severity = 'warning'"), ("pager", false, "min_severity = 'critical'")];
+    let mut world = World::with(rules, &targets);
+    world.event(&left(1, 0));
+    world.event(&left(2, 0));
+    world.until(at(299));
+    world.event(&came(1, 400));
+    world.event(&came(2, 400));
+    world.until(at(500));
+    let told = world.told();
+    let titles: Vec<_> = told.iter().map(|told| format!("{} {}", told.to, told.notice.title)).collect();
+    assert_eq!(
+        titles,
+        [
+            "chat web-1 is away for 2m 10s",
+            "chat web-2 is away for 2m 10s",
+            "pager web-1 is away for 2m 10s",
+            "chat web-1 is back after 6m 40s",
+            "pager web-1 is back after 6m 40s",
+        ],
+        "in quiet hours, too, where it is critical"
+    );
+    world.until(at(4_000));
+    assert_eq!(world.titles(), ["3600 In quiet hours: web-2 is back after 6m 40s"]);
+}
+
+#[test]
 fn many_critical_ones_are_each_named() {
     let mut world = World::new("limit = '1/1h'\naway.severity = 'critical'");
     world.event(&auth(1, at(0), AuthAction::Accepted, "alice", "192.0.2.1"));

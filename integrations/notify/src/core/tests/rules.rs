@@ -159,6 +159,7 @@ fn templates_say_it_in_other_words() {
         told[1].notice.title,
         "WARNING web-1: accepted password for al\\x1b[31mice from 192.0.2.1 port 50022"
     );
+    assert_eq!(told[1].notice.json["secmon"]["notice"]["title"], told[1].notice.title);
     assert_eq!(told[1].notice.text, "al\\x1b[31mice via password from 192.0.2.1");
 }
 
@@ -205,5 +206,30 @@ fn what_makes_no_sense_is_refused_with_the_place_and_the_reason() {
     for (toml, reason) in cases {
         let said = refused(toml);
         assert!(said.contains(reason), "{toml}: {said}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_understood() {
+    #[derive(serde::Deserialize)]
+    struct File {
+        notify: NotifySection,
+    }
+    let page = include_str!("../../../../../docs/notify.md");
+    let mut examples = vec![String::new()];
+    for line in page.lines() {
+        match line.strip_prefix("    ") {
+            Some(code) => examples.last_mut().unwrap().push_str(&format!("{code}\n")),
+            None if line.is_empty() => examples.last_mut().unwrap().push('\n'),
+            None => examples.push(String::new()),
+        }
+    }
+    examples.retain(|example| example.trim_start().starts_with("[notify]"));
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let mut file: File = toml::from_str(&example).unwrap();
+        file.notify.zone = None;
+        let target = Target { name: "chat".to_owned(), section: Default::default(), edits: true };
+        Core::new(&file.notify, &[target], Memory::default(), [], at(0)).unwrap();
     }
 }

@@ -1,0 +1,158 @@
+//! `/v1/nodes`: all nodes, one node, and what may be run on it.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use secmon_client::{Client, ClientError, pattern::Patterns};
+use secmon_protocol::{
+    ecs,
+    message::{ErrorCode, client::NodeDetail},
+    text::printable,
+};
+use serde_json::{Value, json};
+
+use super::{
+    answer::{self, JSON},
+    query::{Caller, In, Params},
+    schema,
+};
+use crate::{access::Principal, hub::Hub, problem::Problem};
+
+/// All nodes that may be seen, by name.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes",
+    tag = "nodes",
+    operation_id = "listNodes",
+    params(
+        ("status" = Option<schema::Status>, Query, description = "Only nodes with this status"),
+        ("node" = Option<Vec<String>>, Query, description = "Only nodes whose name or id matches; `*` and `?` are wildcards; may be given several times"),
+        ("If-None-Match" = Option<String>, Header, description = "An `ETag` of an earlier answer"),
+    ),
+    responses(
+        (status = 200, description = "The nodes", body = schema::Nodes, headers(("ETag" = String, description = "Changes when the answer does"))),
+        (status = 304, description = "As it was"),
+    ),
+)]
+pub(super) async fn list(
+    State(hub): State<Arc<Hub>>,
+    Caller(who): Caller,
+    mut params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let status = params.read("status", |text| match text {
+        "online" | "away" | "expected" => Ok(text.to_owned()),
+        _ => Err("write online, away or expected"),
+    })?;
+    let nodes = Patterns::new(&params.patterns("node")?);
+    params.done()?;
+    let mut body = BytesMut::from(&b"{\"nodes\":["[..]);
+    let mut first = true;
+    for node in hub.nodes().await?.iter() {
+        let wanted = status.as_deref().is_none_or(|status| status == node.status)
+            && (nodes.matches(&node.name) || nodes.matches(&node.id));
+        if wanted && who.may_see(&node.name) {
+            if !std::mem::take(&mut first) {
+                body.put_u8(b',');
+            }
+            body.put_slice(&node.json);
+        }
+    }
+    body.put_slice(b"]}");
+    Ok(answer::tagged(&headers, JSON, body.freeze()))
+}
+
+/// One node with its whole state.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes/{node}",
+    tag = "nodes",
+    operation_id = "getNode",
+    params(
+        ("node" = String, Path, description = "Its name, its id, or a beginning of its id that no other node has", example = "web1"),
+        ("If-None-Match" = Option<String>, Header, description = "An `ETag` of an earlier answer"),
+    ),
+    responses(
+        (status = 200, description = "The node", body = schema::NodeDetail, headers(("ETag" = String, description = "Changes when the answer does"))),
+        (status = 304, description = "As it was"),
+        (status = 404, description = "No such node, or none that may be seen", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn one(
+    State(hub): State<Arc<Hub>>,
+    Caller(who): Caller,
+    In(node): In<String>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    params.done()?;
+    let node = get(&hub, &who, &node).await?;
+    Ok(answer::tagged(&headers, JSON, answer::body(&ecs::node_detail(&node))))
+}
+
+/// What who asks may run on a node.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes/{node}/commands",
+    tag = "commands",
+    operation_id = "listCommands",
+    params(
+        ("node" = String, Path, description = "As in `/v1/nodes/{node}`", example = "web1"),
+        ("If-None-Match" = Option<String>, Header, description = "An `ETag` of an earlier answer"),
+    ),
+    responses(
+        (status = 200, description = "The commands, by label", body = schema::Commands, headers(("ETag" = String, description = "Changes when the answer does"))),
+        (status = 304, description = "As it was"),
+        (status = 404, description = "No such node, or none that may be seen", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn commands(
+    State(hub): State<Arc<Hub>>,
+    Caller(who): Caller,
+    In(node): In<String>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    params.done()?;
+    let mut node = get(&hub, &who, &node).await?;
+    let name = node.summary.name.as_str();
+    node.commands.retain(|command| who.may_run(name, &command.label));
+    let commands: Vec<Value> = ecs::commands(&node.commands);
+    let body: Bytes = answer::body(&json!({ "commands": commands }));
+    Ok(answer::tagged(&headers, JSON, body))
+}
+
+/// A node that may be seen.
+///
+/// # Errors
+/// There is none, or the hub is away.
+pub(super) async fn get(hub: &Hub, who: &Principal, node: &str) -> Result<NodeDetail, Problem> {
+    let asked = Arc::<str>::from(node);
+    let get = |client: Client| {
+        let node = asked.clone();
+        async move { client.get(&node).await }
+    };
+    match hub.ask(get).await {
+        Ok(found) if who.may_see(found.summary.name.as_str()) => Ok(found),
+        Ok(_) => Err(unknown(node, vec![])),
+        // What is near to it, and whether there are several, may be what may not be seen.
+        Err(ClientError::Request(refusal))
+            if refusal.code == ErrorCode::UnknownNode && !who.may_see_hub() =>
+        {
+            Err(unknown(node, refusal.near.into_iter().filter(|near| who.may_see(near)).collect()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn unknown(node: &str, near: Vec<String>) -> Problem {
+    let detail = format!("there is no node \"{}\", or you may not see it", printable(node));
+    let mut problem = Problem::new(StatusCode::NOT_FOUND, "unknown_node", detail);
+    problem.near = near;
+    problem
+}

@@ -1,0 +1,127 @@
+//! What goes on on a connection: whether anything does, and whether an answer is stuck in somebody who does not read.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use axum::body::{Body, Bytes};
+use http_body::{Frame, SizeHint};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::body::Cut;
+
+/// Of one connection.
+#[derive(Debug)]
+pub(super) struct Activity(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Whether there ever was a request.
+    begun: bool,
+    /// Since when nothing is done, where that is so.
+    idle: Instant,
+    next: u64,
+    /// The requests that are not answered whole, and since when a piece of the answer was handed out and no further one
+    /// was asked for: it lies in the window of HTTP/2, or in the buffer before the socket.
+    requests: HashMap<u64, Option<Instant>>,
+}
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        let state = State { begun: false, idle: Instant::now(), next: 0, requests: HashMap::new() };
+        Arc::new(Self(Mutex::new(state)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request has come.
+    pub(super) fn begin(self: &Arc<Self>) -> Doing {
+        let mut state = self.lock();
+        state.begun = true;
+        state.next += 1;
+        let id = state.next;
+        state.requests.insert(id, None);
+        Doing { activity: self.clone(), id }
+    }
+
+    /// Why the connection is to be ended, where it is: no request came in `first`, no further one in `idle`, or an answer is
+    /// stuck for `stuck`.
+    pub(super) fn overdue(&self, first: Duration, idle: Duration, stuck: Duration) -> Option<&'static str> {
+        let state = self.lock();
+        if state.requests.is_empty() {
+            let (within, why) = if state.begun { (idle, "idle") } else { (first, "no request came") };
+            return (state.idle.elapsed() >= within).then_some(why);
+        }
+        let is_stuck = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() >= stuck);
+        state.requests.values().any(is_stuck).then_some("an answer is not read")
+    }
+}
+
+/// A request that is not answered whole.
+#[derive(Debug)]
+pub(super) struct Doing {
+    activity: Arc<Activity>,
+    id: u64,
+}
+
+impl Doing {
+    fn handed_out(&self, since: Option<Instant>) {
+        if let Some(at) = self.activity.lock().requests.get_mut(&self.id) {
+            *at = since;
+        }
+    }
+}
+
+impl Drop for Doing {
+    fn drop(&mut self) {
+        let mut state = self.activity.lock();
+        state.requests.remove(&self.id);
+        state.idle = Instant::now();
+    }
+}
+
+/// The body of an answer, watched; a stream ends when the bridge does.
+pub(super) struct Watched {
+    body: Body,
+    doing: Doing,
+    stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Watched {
+    /// `stop` for a stream.
+    pub(super) fn new(body: Body, doing: Doing, stop: Option<CancellationToken>) -> Self {
+        Self { body, doing, stop: stop.map(|stop| Box::pin(stop.cancelled_owned())) }
+    }
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        if this.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Some(Err(Cut("the bridge stops").into())));
+        }
+        let polled = Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into);
+        this.doing.handed_out(polled.is_ready().then(Instant::now));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

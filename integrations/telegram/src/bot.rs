@@ -1,1 +1,0 @@
-//! The conversation: commands, keyboards, runs.

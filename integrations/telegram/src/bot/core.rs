@@ -1,0 +1,830 @@
+//! The conversation: what came in and the time go in, what is to be done comes out. Pure.
+//!
+//! [`Core::handle`] takes an update and [`Core::heard`] what the hub said to an [`Effect::Ask`]; the ids of messages that an effect made come
+//! back by [`Core::sent`], and the end of a run by [`Core::run_over`]. Whom the configuration does not know gets no effect but a line in the log.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use secmon_client::cli::given;
+use secmon_protocol::{
+    command::{Arg, CommandInfo},
+    message::client::{JobSummary, NodeDetail, NodeSummary, Presence},
+    time::UnixNanos,
+};
+
+use super::{
+    dialog::{self, Action, Dialog, Id, Stage},
+    show, words,
+};
+use crate::{
+    access::{Access, Person, Role},
+    api::{Button, ChatId, Keyboard, Markup, Message, MessageId, Press, Spot, Update, UserId},
+    text::{Html, cut},
+};
+
+/// How old a command may be, in seconds, and still be run: who sent one before that, while we were away, does not expect it any more.
+const OLD: i64 = 5 * 60;
+/// How long a keyboard waits to be pressed, in seconds.
+const STALE: i64 = 10 * 60;
+/// Most keyboards at once; the one that was touched longest ago goes.
+const MAX_DIALOGS: usize = 256;
+/// Most commands at once, of all and of one person: each has up to [`super::view::MAX_KEPT`] in memory.
+const MAX_RUNS: usize = 16;
+const MAX_RUNS_OF_ONE: usize = 4;
+/// Strangers that are logged, once each; later ones are not, until a restart. An operator looks for one that he knows of.
+const MAX_STRANGERS: usize = 256;
+/// Most words that are told about old commands: one per chat in so many seconds.
+const OLD_EVERY: i64 = 60;
+/// Chats for which that is remembered; those that are configured are fewer.
+const MAX_OLD: usize = 1024;
+/// Most jobs in an answer.
+pub(crate) const JOBS: u32 = 20;
+
+/// Which of a dialog's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Board,
+    Prompt,
+}
+
+/// Somebody's question to the hub, on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) person: Person,
+    pub(crate) spot: Spot,
+    pub(crate) reply_to: MessageId,
+    pub(crate) question: Question,
+    /// For a dialog: which.
+    pub(crate) dialog: Option<(Id, Vec<Arg>, Option<String>)>,
+}
+
+/// What the hub is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// The nodes that match a pattern.
+    Nodes(Option<String>),
+    /// One with everything.
+    Node(String),
+    /// All that match a pattern, with everything.
+    Who(Option<String>),
+    Wg(Option<String>),
+    Jobs(Option<String>),
+    Job(String),
+}
+
+/// What it said.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    Nodes(Vec<NodeSummary>),
+    Node(Box<NodeDetail>),
+    Details(Vec<NodeDetail>),
+    Jobs(Vec<JobSummary>, bool),
+    Job(Box<JobSummary>),
+    /// The question failed, in words for people.
+    Failed(String),
+}
+
+/// A command that was confirmed.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub(crate) id: Id,
+    pub(crate) person: Person,
+    pub(crate) spot: Spot,
+    /// The message that shows it.
+    pub(crate) message: MessageId,
+    pub(crate) node: String,
+    pub(crate) label: String,
+    pub(crate) args: Vec<Arg>,
+    /// What runs, with all arguments.
+    pub(crate) what: Html,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub(crate) enum Effect {
+    /// Send a message; its id is awaited by a dialog.
+    Say {
+        spot: Spot,
+        reply_to: Option<MessageId>,
+        html: Html,
+        markup: Option<Markup>,
+        slot: Option<(Id, Slot)>,
+    },
+    /// Change one of ours.
+    Redraw { chat: ChatId, message: MessageId, html: Html, keyboard: Keyboard },
+    /// Answer a button.
+    Answer { press: String, words: Option<String> },
+    /// Ask the hub.
+    Ask(Box<Ask>),
+    /// Run a command.
+    Run(Box<Order>),
+    /// End one.
+    CancelRun(Id),
+    /// Send what a job has printed.
+    Output { person: Person, spot: Spot, job: String },
+    /// Keep a destination quiet.
+    Mute { destination: String, until: UnixNanos },
+    /// Somebody unknown has written.
+    Stranger { user: UserId, chat: ChatId },
+}
+
+/// A run that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Going {
+    owner: UserId,
+}
+
+/// The conversations.
+#[derive(Debug)]
+pub(crate) struct Core {
+    access: Access,
+    /// What is told where.
+    destinations: Vec<(Spot, String)>,
+    our_name: String,
+    dialogs: HashMap<Id, Dialog>,
+    runs: HashMap<Id, Going>,
+    strangers: HashSet<(UserId, ChatId)>,
+    told_old: HashMap<ChatId, i64>,
+    next: Id,
+}
+
+/// A message as the core looks at it: of somebody known, somewhere.
+struct From<'a> {
+    person: Person,
+    spot: Spot,
+    message: &'a Message,
+    now: UnixNanos,
+}
+
+fn seconds(now: UnixNanos) -> i64 {
+    now.0.div_euclid(1_000_000_000)
+}
+
+fn spot(message: &Message) -> Spot {
+    // A thread that is no topic is a row of replies, into which nothing can be sent.
+    Spot { chat: message.chat.id, thread: message.message_thread_id.filter(|_| message.is_topic_message) }
+}
+
+impl Core {
+    /// `first` is random, so that no keyboard from before a restart means one of this life.
+    pub(crate) fn new(access: Access, destinations: Vec<(Spot, String)>, first: Id) -> Self {
+        Self {
+            access,
+            destinations,
+            our_name: String::new(),
+            dialogs: HashMap::new(),
+            runs: HashMap::new(),
+            strangers: HashSet::new(),
+            told_old: HashMap::new(),
+            next: first,
+        }
+    }
+
+    /// Our own name, as Telegram has it.
+    pub(crate) fn named(&mut self, name: String) {
+        self.our_name = name;
+    }
+
+    /// Takes what came in.
+    #[must_use]
+    pub(crate) fn handle(&mut self, update: &Update, now: UnixNanos) -> Vec<Effect> {
+        if let Some(message) = &update.message {
+            return self.message(message, now);
+        }
+        update.callback_query.as_ref().map_or_else(Vec::new, |press| self.press(press, now))
+    }
+
+    fn stranger(&mut self, user: UserId, chat: ChatId) -> Vec<Effect> {
+        if self.strangers.len() < MAX_STRANGERS && self.strangers.insert((user, chat)) {
+            return vec![Effect::Stranger { user, chat }];
+        }
+        vec![]
+    }
+
+    fn message(&mut self, message: &Message, now: UnixNanos) -> Vec<Effect> {
+        let (Some(text), Some(user)) = (&message.text, &message.from) else { return vec![] };
+        // A chat that speaks for itself is nobody: an anonymous administrator cannot be told from another.
+        let person = match message.sender_chat {
+            None if !user.is_bot => self.access.person(user.id, message.chat.id),
+            _ => None,
+        };
+        let Some(person) = person else { return self.stranger(user.id, message.chat.id) };
+        let from = From { person, spot: spot(message), message, now };
+        let Some(typed) = words::typed(text, &self.our_name) else {
+            return if text.trim_start().starts_with('/') { vec![] } else { self.plain(&from, text) };
+        };
+        let old = seconds(now).saturating_sub(message.date) > OLD;
+        match typed {
+            _ if old => self.old(&from),
+            Err(wrong) => vec![say(&from, Html::new().said(&wrong))],
+            Ok(typed) => self.command(&from, typed),
+        }
+    }
+
+    /// A command from the time when we were away.
+    fn old(&mut self, from: &From<'_>) -> Vec<Effect> {
+        let (chat, now) = (from.spot.chat, seconds(from.now));
+        if self.told_old.get(&chat).is_some_and(|at| now.saturating_sub(*at) < OLD_EVERY) {
+            return vec![];
+        }
+        if self.told_old.len() >= MAX_OLD {
+            self.told_old.clear();
+        }
+        self.told_old.insert(chat, now);
+        let minutes = OLD / 60;
+        vec![say(
+            from,
+            Html::new().said(&format!(
+                "⏳ I was away when this was sent. Commands that are older than {minutes} minutes are not run: send it again if you still mean it."
+            )),
+        )]
+    }
+
+    fn command(&mut self, from: &From<'_>, typed: words::Typed) -> Vec<Effect> {
+        let first = typed.words.first().cloned();
+        match typed.command.as_str() {
+            "start" | "help" => vec![say(from, help(&from.person))],
+            "id" => vec![say(from, ids(from))],
+            "nodes" | "list" => vec![ask(from, Question::Nodes(first))],
+            "who" => vec![ask(from, Question::Who(first))],
+            "wg" => vec![ask(from, Question::Wg(first))],
+            "jobs" => vec![ask(from, Question::Jobs(first))],
+            "node" | "show" => match first {
+                Some(node) => vec![ask(from, Question::Node(node))],
+                None => vec![say(from, Html::new().said("Which? /node web-1; /nodes lists them."))],
+            },
+            "job" => match first {
+                Some(job) => vec![ask(from, Question::Job(job))],
+                None => vec![say(from, Html::new().said("Which? /job and its number; /jobs lists them."))],
+            },
+            "mute" => self.mute(from, &typed.words),
+            "run" => self.run(from, &typed.words),
+            other if typed.to_us || from.spot.chat.is_private() => {
+                let html = Html::new()
+                    .said("I do not know /")
+                    .text(&cut(other, 32))
+                    .said("; /help says what I know.");
+                vec![say(from, html)]
+            }
+            _ => vec![],
+        }
+    }
+
+    fn mute(&self, from: &From<'_>, typed: &[String]) -> Vec<Effect> {
+        let refused = |words: &str| vec![say(from, Html::new().said(words))];
+        if !from.spot.chat.is_private() && !from.person.rights.runs_something() {
+            return refused("In a group, an operator decides what is quiet.");
+        }
+        let time = match words::mute(typed) {
+            Ok(time) => time,
+            Err(wrong) => return refused(&wrong),
+        };
+        let here: Vec<&String> = self
+            .destinations
+            .iter()
+            .filter(|(spot, _)| {
+                spot.chat == from.spot.chat && (spot.thread.is_none() || spot.thread == from.spot.thread)
+            })
+            .map(|(_, name)| name)
+            .collect();
+        if here.is_empty() {
+            return refused("Nothing is told here, so there is nothing to mute.");
+        }
+        let until = match time {
+            None => UnixNanos(0),
+            Some(time) => UnixNanos(from.now.0.saturating_add(nanos(time))),
+        };
+        let words = match time {
+            None => "🔔 Not quiet any more.".to_owned(),
+            Some(time) => {
+                let time = secmon_client::render::duration(nanos(time));
+                format!("🔕 Quiet here for {time}, but for what is critical. /mute off ends it.")
+            }
+        };
+        let mut effects: Vec<Effect> =
+            here.into_iter().map(|name| Effect::Mute { destination: name.clone(), until }).collect();
+        effects.push(say(from, Html::new().said(&words)));
+        effects
+    }
+
+    fn run(&mut self, from: &From<'_>, typed: &[String]) -> Vec<Effect> {
+        let refused = |words: String| vec![say(from, Html::new().text(&words))];
+        if !from.person.rights.runs_something() {
+            return refused("You may ask, and run nothing: that is for operators.".to_owned());
+        }
+        let (node, label, rest) = match typed {
+            [] => (None, None, &[][..]),
+            [node] => (Some(node), None, &[][..]),
+            [node, label, rest @ ..] => (Some(node), Some(label), rest),
+        };
+        if label.is_some_and(|label| label.contains('=')) {
+            return refused(
+                "First the server, then the command, then arguments: /run web-1 tail lines=5".to_owned(),
+            );
+        }
+        let args = match given::parse(rest) {
+            Ok(args) => args,
+            Err(wrong) => return refused(wrong),
+        };
+        if let Some(node) = node
+            && !from.person.rights.runs_on(node)
+            && from.person.rights.sees(node)
+        {
+            return refused(format!("You may not run anything on {node}."));
+        }
+        let id = self.begin(from);
+        let question = node.map_or(Question::Nodes(None), |node| Question::Node(node.clone()));
+        let dialog = Some((id, args, label.cloned()));
+        vec![Effect::Ask(Box::new(Ask {
+            person: from.person.clone(),
+            spot: from.spot,
+            reply_to: from.message.message_id,
+            question,
+            dialog,
+        }))]
+    }
+
+    /// A dialog, and room for it.
+    fn begin(&mut self, from: &From<'_>) -> Id {
+        let now = seconds(from.now);
+        self.dialogs.retain(|_, dialog| now.saturating_sub(dialog.touched) <= STALE);
+        if self.dialogs.len() >= MAX_DIALOGS
+            && let Some(oldest) =
+                self.dialogs.values().min_by_key(|dialog| dialog.touched).map(|dialog| dialog.id)
+        {
+            self.dialogs.remove(&oldest);
+        }
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        let dialog = Dialog {
+            id,
+            owner: from.person.id,
+            spot: from.spot,
+            board: None,
+            prompt: None,
+            step: 0,
+            page: 0,
+            touched: now,
+            stage: Stage::Waiting,
+        };
+        self.dialogs.insert(id, dialog);
+        id
+    }
+
+    /// A message of ours has an id.
+    pub(crate) fn sent(&mut self, id: Id, slot: Slot, message: MessageId) {
+        if let Some(dialog) = self.dialogs.get_mut(&id) {
+            match slot {
+                Slot::Board => dialog.board = Some(message),
+                Slot::Prompt => dialog.prompt = Some(message),
+            }
+        }
+    }
+
+    /// A run has ended.
+    pub(crate) fn run_over(&mut self, id: Id) {
+        self.runs.remove(&id);
+    }
+
+    /// Text that is no command: a value that was asked for, or nothing for us.
+    fn plain(&mut self, from: &From<'_>, text: &str) -> Vec<Effect> {
+        let reply = from.message.reply_to_message.as_ref().map(|reply| reply.message_id);
+        let now = seconds(from.now);
+        let wanted = self
+            .dialogs
+            .values_mut()
+            .filter(|d| d.owner == from.person.id && d.spot.chat == from.spot.chat && d.wants_text())
+            .filter(|d| now.saturating_sub(d.touched) <= STALE)
+            .filter(|d| match reply {
+                Some(reply) => d.prompt == Some(reply) || d.board == Some(reply),
+                None => from.spot.chat.is_private(),
+            })
+            .max_by_key(|d| (d.touched, d.id));
+        let Some(dialog) = wanted else {
+            return match from.spot.chat.is_private() && reply.is_none() {
+                true => vec![say(from, Html::new().said("I understand commands alone: /help"))],
+                false => vec![],
+            };
+        };
+        dialog.touched = now;
+        let name = dialog.asked().map(|arg| arg.name.clone()).unwrap_or_default();
+        if let Err(wrong) = dialog.value(Some(text.to_owned())) {
+            let html = Html::new().code(&name).said(": ").text(&wrong);
+            return vec![prompt(dialog, html, from.message.message_id)];
+        }
+        // The board stands further up by now: it is closed, and the next one comes below.
+        let mut effects = vec![];
+        if let Some(board) = dialog.board.take() {
+            let html = Html::new().code(&name).said(" = ").code(&cut(text, 200));
+            effects.push(Effect::Redraw { chat: from.spot.chat, message: board, html, keyboard: vec![] });
+        }
+        dialog.prompt = None;
+        effects.extend(draw(dialog, from.message.message_id));
+        effects
+    }
+
+    fn press(&mut self, press: &Press, now: UnixNanos) -> Vec<Effect> {
+        let Some(message) = &press.message else { return vec![] };
+        let chat = message.chat.id;
+        let Some(person) = self.access.person(press.from.id, chat) else {
+            return self.stranger(press.from.id, chat);
+        };
+        let answer =
+            |words: Option<&str>| Effect::Answer { press: press.id.clone(), words: words.map(str::to_owned) };
+        let stale =
+            || vec![answer(Some("This keyboard is too old, or from before a restart: send /run again."))];
+        let Some((id, step, action)) = press.data.as_deref().and_then(dialog::read) else { return stale() };
+        if action == Action::Cancel {
+            return match self.runs.get(&id) {
+                None => vec![answer(Some("It is over already."))],
+                Some(going) if going.owner != person.id && person.rights.role() != Some(Role::Admin) => {
+                    vec![answer(Some("Only who began it may cancel it, or an admin."))]
+                }
+                Some(_) => vec![answer(None), Effect::CancelRun(id)],
+            };
+        }
+        let Some(dialog) = self.dialogs.get_mut(&id).filter(|dialog| dialog.spot.chat == chat) else {
+            return stale();
+        };
+        if dialog.owner != person.id {
+            return vec![answer(Some("These buttons are of who sent the command."))];
+        }
+        if seconds(now).saturating_sub(dialog.touched) > STALE {
+            self.dialogs.remove(&id);
+            return stale();
+        }
+        if dialog.step != step {
+            // Pressed twice, or before the keyboard was drawn anew.
+            return vec![answer(None)];
+        }
+        dialog.touched = seconds(now);
+        dialog.board = Some(message.message_id);
+        match action {
+            Action::Quit => {
+                self.dialogs.remove(&id);
+                let html = Html::new().said("✖ Nothing was run.");
+                vec![
+                    answer(None),
+                    Effect::Redraw { chat, message: message.message_id, html, keyboard: vec![] },
+                ]
+            }
+            Action::Page(page) => {
+                (dialog.page, dialog.step) = (page, dialog.step + 1);
+                let mut effects = vec![answer(None)];
+                effects.extend(redraw(dialog));
+                effects
+            }
+            Action::Default => self.took(id, None, answer(None)),
+            Action::Choose(at) => match dialog.choices().get(at) {
+                Some(value) => {
+                    let value = value.clone();
+                    self.took(id, Some(value), answer(None))
+                }
+                None => stale(),
+            },
+            Action::Go => self.go(id, person, press),
+            Action::Cancel => vec![],
+        }
+    }
+
+    /// Something was chosen.
+    fn took(&mut self, id: Id, value: Option<String>, answer: Effect) -> Vec<Effect> {
+        let Some(dialog) = self.dialogs.get_mut(&id) else { return vec![answer] };
+        let reply_to = dialog.board.unwrap_or(MessageId(0));
+        match (&dialog.stage, value) {
+            (Stage::Node { .. }, Some(node)) => {
+                dialog.to(Stage::Waiting);
+                let Some(person) = self.access.person(dialog.owner, dialog.spot.chat) else {
+                    return vec![answer];
+                };
+                let ask = Ask {
+                    person,
+                    spot: dialog.spot,
+                    reply_to,
+                    question: Question::Node(node),
+                    dialog: Some((id, vec![], None)),
+                };
+                vec![answer, Effect::Ask(Box::new(ask))]
+            }
+            (Stage::Label { node, commands }, Some(label)) => {
+                let Some(info) = commands.iter().find(|info| info.label == label).cloned() else {
+                    return vec![answer];
+                };
+                let node = node.clone();
+                dialog.chose(node, info, vec![], false);
+                let mut effects = vec![answer];
+                effects.extend(draw(dialog, reply_to));
+                effects
+            }
+            (Stage::Args { .. }, value) => {
+                let mut effects = vec![answer];
+                // What is on a button is allowed; a default is what the node itself said.
+                if dialog.value(value).is_ok() {
+                    effects.extend(draw(dialog, reply_to));
+                }
+                effects
+            }
+            _ => vec![answer],
+        }
+    }
+
+    /// Run it.
+    fn go(&mut self, id: Id, person: Person, press: &Press) -> Vec<Effect> {
+        let answer = |words: Option<String>| Effect::Answer { press: press.id.clone(), words };
+        let Some(dialog) = self.dialogs.get(&id) else { return vec![answer(None)] };
+        let (Stage::Confirm { node, info, given }, Some(message)) = (&dialog.stage, dialog.board) else {
+            return vec![answer(None)];
+        };
+        if !person.rights.runs(node, &info.label) {
+            return vec![answer(Some(format!("You may not run {} on {node}.", info.label)))];
+        }
+        let own = self.runs.values().filter(|going| going.owner == person.id).count();
+        if own >= MAX_RUNS_OF_ONE || self.runs.len() >= MAX_RUNS {
+            return vec![answer(Some(
+                "Too many commands run through me already: wait for one to end, or cancel it.".to_owned(),
+            ))];
+        }
+        let order = Order {
+            id,
+            person,
+            spot: dialog.spot,
+            message,
+            node: node.clone(),
+            label: info.label.clone(),
+            args: dialog::args(given),
+            what: dialog::what(node, info, given),
+        };
+        self.runs.insert(id, Going { owner: order.person.id });
+        self.dialogs.remove(&id);
+        vec![answer(None), Effect::Run(Box::new(order))]
+    }
+
+    /// The hub's answer.
+    #[must_use]
+    pub(crate) fn heard(&mut self, ask: &Ask, answer: Answer, now: UnixNanos) -> Vec<Effect> {
+        if let Some((id, args, label)) = &ask.dialog {
+            return self.heard_for_dialog(ask, *id, args, label.as_deref(), answer);
+        }
+        let rights = &ask.person.rights;
+        let mut also = None;
+        let html = match answer {
+            Answer::Failed(reason) => failed(&reason),
+            Answer::Nodes(mut nodes) => {
+                nodes.retain(|node| rights.sees(node.name.as_str()));
+                show::nodes(&nodes, now)
+            }
+            Answer::Details(mut details) => {
+                details.retain(|node| rights.sees(node.summary.name.as_str()));
+                match ask.question {
+                    Question::Wg(_) => show::wg(&details, now),
+                    _ => show::who(&details, now),
+                }
+            }
+            Answer::Node(node) if !rights.sees(node.summary.name.as_str()) => {
+                unseen(node.summary.name.as_str())
+            }
+            Answer::Node(node) => {
+                let name = node.summary.name.as_str();
+                show::node(&node, |label| rights.runs(name, label), now)
+            }
+            Answer::Jobs(mut jobs, more) => {
+                jobs.retain(|job| rights.sees(job.name.as_str()));
+                show::jobs(&jobs, more, now)
+            }
+            Answer::Job(job) if !rights.sees(job.name.as_str()) => Html::new().said("There is no such job."),
+            Answer::Job(job) => {
+                if job.output > 0 && rights.runs(job.name.as_str(), &job.run.label) {
+                    let (person, spot) = (ask.person.clone(), ask.spot);
+                    also = Some(Effect::Output { person, spot, job: job.run.job.to_string() });
+                }
+                show::job(&job, now)
+            }
+        };
+        let reply =
+            Effect::Say { spot: ask.spot, reply_to: Some(ask.reply_to), html, markup: None, slot: None };
+        [reply].into_iter().chain(also).collect()
+    }
+
+    fn heard_for_dialog(
+        &mut self,
+        ask: &Ask,
+        id: Id,
+        args: &[Arg],
+        label: Option<&str>,
+        answer: Answer,
+    ) -> Vec<Effect> {
+        let Some(dialog) = self.dialogs.get_mut(&id) else { return vec![] };
+        let rights = &ask.person.rights;
+        let board = dialog.board;
+        let end = |html: Html| match board {
+            Some(message) => vec![Effect::Redraw { chat: ask.spot.chat, message, html, keyboard: vec![] }],
+            None => vec![Effect::Say {
+                spot: ask.spot,
+                reply_to: Some(ask.reply_to),
+                html,
+                markup: None,
+                slot: None,
+            }],
+        };
+        let stage = match answer {
+            Answer::Nodes(nodes) => {
+                let online = |node: &&NodeSummary| {
+                    matches!(node.presence, Presence::Online { .. }) && node.commands > 0
+                };
+                let names: Vec<String> = nodes
+                    .iter()
+                    .filter(|node| rights.runs_on(node.name.as_str()))
+                    .filter(online)
+                    .map(|node| node.name.to_string())
+                    .collect();
+                match names.is_empty() {
+                    true => Err(Html::new().said("No server is online that has commands which you may run.")),
+                    false => Ok(Stage::Node { names }),
+                }
+            }
+            Answer::Node(node) => labels(&node, &ask.person, label, args, dialog),
+            Answer::Failed(reason) => Err(failed(&reason)),
+            Answer::Details(_) | Answer::Jobs(..) | Answer::Job(_) => {
+                Err(failed("that was not an answer to this"))
+            }
+        };
+        match stage {
+            Err(html) => {
+                let effects = end(html);
+                self.dialogs.remove(&id);
+                effects
+            }
+            Ok(stage) => {
+                // A command that was chosen by name has moved the dialog on already.
+                if stage != Stage::Waiting {
+                    dialog.to(stage);
+                }
+                draw(dialog, ask.reply_to)
+            }
+        }
+    }
+}
+
+/// What follows when a node is known: its commands to choose from, or, where one was named, that one ([`Stage::Waiting`]: the dialog is there already).
+fn labels(
+    node: &NodeDetail,
+    person: &Person,
+    label: Option<&str>,
+    args: &[Arg],
+    dialog: &mut Dialog,
+) -> Result<Stage, Html> {
+    let name = node.summary.name.as_str();
+    if !person.rights.sees(name) {
+        return Err(unseen(name));
+    }
+    if !matches!(node.summary.presence, Presence::Online { .. }) {
+        return Err(Html::new().bold(name).said(" is away: nothing can be run there now."));
+    }
+    let commands: Vec<CommandInfo> =
+        node.commands.iter().filter(|info| person.rights.runs(name, &info.label)).cloned().collect();
+    let Some(label) = label else {
+        return match commands.is_empty() {
+            true => Err(Html::new().bold(name).said(" has no command that you may run.")),
+            false => Ok(Stage::Label { node: name.to_owned(), commands }),
+        };
+    };
+    let Some(info) = commands.iter().find(|info| info.label == label) else {
+        let near = given::near(label, commands.iter().map(|info| info.label.as_str()));
+        let html = Html::new().bold(name).said(" has no command ").code(label).said(" that you may run");
+        return Err(match near.first() {
+            Some(near) => html.said("; did you mean ").code(near).said("?"),
+            None => html.said("; /node and its name lists them."),
+        });
+    };
+    // What is missing is asked for; what is wrong is said.
+    for arg in args {
+        let one = std::slice::from_ref(arg);
+        let known = info.args.iter().find(|known| known.name == arg.name);
+        let wrong = match known {
+            Some(known) => given::value(&known.kind, &arg.value)
+                .err()
+                .map(|allowed| format!("{}={} is not allowed: {allowed}", arg.name, arg.value)),
+            None => given::check(info, one).err(),
+        };
+        if let Some(wrong) = wrong {
+            return Err(Html::new().text(&wrong));
+        }
+    }
+    dialog.chose(name.to_owned(), info.clone(), args.to_vec(), true);
+    Ok(Stage::Waiting)
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn failed(reason: &str) -> Html {
+    Html::new().said("⚠️ ").text(reason)
+}
+
+fn unseen(node: &str) -> Html {
+    Html::new().said("There is no server ").bold(node).said(", or none that you may see.")
+}
+
+fn say(from: &From<'_>, html: Html) -> Effect {
+    Effect::Say { spot: from.spot, reply_to: Some(from.message.message_id), html, markup: None, slot: None }
+}
+
+fn ask(from: &From<'_>, question: Question) -> Effect {
+    Effect::Ask(Box::new(Ask {
+        person: from.person.clone(),
+        spot: from.spot,
+        reply_to: from.message.message_id,
+        question,
+        dialog: None,
+    }))
+}
+
+/// A dialog's message with its keyboard: the one that stands there is changed, or a new one sent; and a question beside it where a text is wanted.
+fn draw(dialog: &Dialog, reply_to: MessageId) -> Vec<Effect> {
+    let mut effects = redraw(dialog);
+    if effects.is_empty() {
+        effects.push(Effect::Say {
+            spot: dialog.spot,
+            reply_to: Some(reply_to),
+            html: dialog.html(),
+            markup: Some(Markup::Inline { inline_keyboard: dialog.keyboard() }),
+            slot: Some((dialog.id, Slot::Board)),
+        });
+    }
+    if let Some(arg) = dialog.asked()
+        && dialog.wants_text()
+    {
+        effects.push(prompt(dialog, Html::new().said("Answer with ").code(&arg.name), reply_to));
+    }
+    effects
+}
+
+fn redraw(dialog: &Dialog) -> Vec<Effect> {
+    dialog
+        .board
+        .map(|message| Effect::Redraw {
+            chat: dialog.spot.chat,
+            message,
+            html: dialog.html(),
+            keyboard: dialog.keyboard(),
+        })
+        .into_iter()
+        .collect()
+}
+
+/// A message that opens an answer to itself: in a group, a bot is shown nothing but commands and answers.
+fn prompt(dialog: &Dialog, html: Html, reply_to: MessageId) -> Effect {
+    let hint = dialog.asked().map(|arg| cut(&secmon_client::render::argument(arg), 60)).unwrap_or_default();
+    Effect::Say {
+        spot: dialog.spot,
+        reply_to: Some(reply_to),
+        html,
+        markup: Some(Markup::ForceReply {
+            force_reply: true,
+            selective: true,
+            input_field_placeholder: hint,
+        }),
+        slot: Some((dialog.id, Slot::Prompt)),
+    }
+}
+
+/// The Cancel button of a run.
+pub(crate) fn cancel_keyboard(id: Id) -> Keyboard {
+    vec![vec![Button { text: "✖ Cancel".to_owned(), data: dialog::data(id, 0, Action::Cancel) }]]
+}
+
+fn help(person: &Person) -> Html {
+    let role = person.rights.role().map_or("nobody", Role::as_str);
+    let mut html = Html::new()
+        .said_bold("secmon")
+        .said(" · you are ")
+        .bold(&person.name)
+        .said(&format!(", {role} here\n"));
+    let running = person.rights.runs_something();
+    for item in words::MENU.iter().filter(|item| running || item.command != "run") {
+        html = html.said(&format!("\n/{} ", item.command)).said(item.description);
+    }
+    if running {
+        html = html
+            .said("\n\nIn one line: ")
+            .code("/run web-1 tail lines=5")
+            .said(". Nothing runs before you press Run.");
+    }
+    html
+}
+
+fn ids(from: &From<'_>) -> Html {
+    let mut html = Html::new().said("This chat: ").code(&from.spot.chat.0.to_string());
+    if let Some(thread) = from.spot.thread {
+        html = html.said("\nThis topic (thread): ").code(&thread.to_string());
+    }
+    html.said("\nYou: ").code(&from.person.id.0.to_string())
+}
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;
