@@ -12,7 +12,10 @@ use anyhow::{Context as _, ensure};
 use axum::http::{HeaderMap, StatusCode};
 use rand::{Rng as _, rngs::StdRng};
 use secmon_testkit::{
-    fake::{faults::Fault, telegram::{TOKEN, Telegram}},
+    fake::{
+        faults::Fault,
+        telegram::{TOKEN, Telegram},
+    },
     product::{Place, arg},
     wait::within,
 };
