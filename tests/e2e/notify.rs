@@ -1,185 +1,141 @@
-//! Delivery as its users are promised it, with the real processes: over kills nothing is lost, it comes in order, and what comes twice
-//! was on its way.
+//! Delivery at least once: a role that tells others is killed over and over, its services are slow and cut it off, and still all of it
+//! arrives, in order, and what comes twice was on its way.
 
 use std::{
-    collections::BTreeSet,
-    fs::{self, OpenOptions},
+    fs::{File, OpenOptions},
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    time::Duration,
 };
 
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use secmon_testkit::{
     fake::{
-        discord::FakeDiscord,
-        faults::Fault,
+        discord::{FakeDiscord, Limit},
+        faults::{Fault, Faults},
         webhook::{self, FakeWebhook},
     },
-    json::{lines, text},
+    json::text,
     product::{Hub, Integration, Lab, Node, NodeSetup, Place, arg},
     wait::eventually,
 };
 
-/// How a syslog daemon writes a line by RFC 3164; the date is any, the product takes the nearest year.
-const FRAME: &str = "Nov 21 03:00:00 web1 sshd[4711]: ";
-/// Logins are messages of their own and failures a digest that grows, however many.
-const RULES: &str = "[notify]\nlimit = 'none'\nfirst_seen.enabled = false\n\
-                     [notify.digest]\nafter = '1s'\nevery = '1s'\nwindow = '5s'\nlongest = '1h'\n";
+/// Kills of the role; between two of them it gets somewhere.
+const KILLS: usize = 12;
+/// Logins behind each.
+const BURST: usize = 15;
 
-/// A hub, a node whose auth log is a file, and two services.
-struct Scene {
-    hub: Hub<'static>,
-    _node: Node<'static>,
-    log: PathBuf,
-    discord: FakeDiscord,
-    webhook: FakeWebhook,
-    lab: Lab,
+/// Requests are slow, and some get no whole answer, or none.
+fn disturb(faults: &Faults, random: &mut StdRng) {
+    for _ in 0..BURST {
+        faults.next(
+            "",
+            // Each that never arrives costs a pause of a second or two.
+            match random.random_range(0..32) {
+                0 => Fault::Cut,
+                1..=4 => Fault::CutAnswer,
+                _ => Fault::Slow(Duration::from_millis(random.random_range(1..25))),
+            },
+        );
+    }
 }
 
-impl Scene {
-    fn new() -> Self {
-        let lab = Lab::new();
-        let log = lab.write("auth.log", "");
-        let hub = Hub::start(&lab, Place::Here);
-        let node = Node::join(&lab, Place::Here, &hub, "web1", &NodeSetup::quiet(&lab).with_auth_file(&log));
-        hub.wait_for_facet("web1", "auth_log", "ready");
-        Self { hub, _node: node, log, discord: FakeDiscord::new(), webhook: FakeWebhook::new(), lab }
-    }
+fn number(user: &str) -> usize {
+    user.strip_prefix("user")
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("who is {user}?"))
+}
 
-    fn follow(&self) -> Integration<'static> {
-        let secret = |name: &str, text: &str| format!("{:?}", arg(&self.lab.secret(name, text)));
-        let config = format!(
-            "{RULES}\n[[discord]]\nname = 'ops'\nurl_file = {}\n[[webhook]]\nname = 'siem'\nurl_file = {}\nsecret_file = {}\n",
-            secret("discord.url", &self.discord.url()),
-            secret("webhook.url", &self.webhook.url()),
-            secret("webhook.secret", webhook::SECRET),
-        );
-        let mut integration = Integration::new(&self.lab, &self.hub, "discord", &config);
-        integration.start();
-        integration.wait_until_following();
-        integration
+/// All of them, in order; each that comes again comes at once behind itself, for nothing else was on its way.
+#[track_caller]
+fn complete(what: &str, numbers: &[usize], expected: usize, repeats: usize) {
+    assert_eq!(numbers.first(), Some(&0), "{what}: {numbers:?}");
+    for pair in numbers.windows(2) {
+        assert!(pair[1] == pair[0] || pair[1] == pair[0] + 1, "{what}: {pair:?} in {numbers:?}");
     }
-
-    fn logs(&self, messages: impl IntoIterator<Item = String>) {
-        let mut file = OpenOptions::new().append(true).open(&self.log).unwrap();
-        let all: String = messages.into_iter().map(|message| format!("{FRAME}{message}\n")).collect();
-        file.write_all(all.as_bytes()).unwrap();
-    }
-
-    fn logins(&self, users: impl IntoIterator<Item = u32>) {
-        self.logs(
-            users
-                .into_iter()
-                .map(|n| format!("Accepted password for user{n} from 192.0.2.9 port 50000 ssh2")),
-        );
-    }
-
-    /// Whose logins the webhook was told, as numbers, and by which ids.
-    fn posted(&self) -> Vec<(u32, String)> {
-        let posted = self.webhook.posted();
-        let user = |post: &webhook::Posted| text(&post.body, "user.name").strip_prefix("user")?.parse().ok();
-        posted.iter().filter_map(|post| Some((user(post)?, post.id.clone()))).collect()
-    }
+    assert_eq!(numbers.last(), Some(&(expected - 1)), "{what}");
+    let twice = numbers.len() - expected;
+    assert!(
+        twice <= repeats,
+        "{what}: {twice} repeats, and only {repeats} could be on their way: {numbers:?}"
+    );
 }
 
 #[test]
-fn killed_in_mid_burst_each_login_arrives_in_order_and_twice_only_what_was_on_its_way() {
-    let scene = Scene::new();
-    let mut integration = scene.follow();
-    let (rounds, each) = (8, 15);
-    for round in 0..rounds {
-        let first = round * each;
-        scene.logins(first..first + each);
-        // Somewhere in it: when some of this round were told, or none.
-        let some = first + round % 4 * 3;
-        eventually("some of the burst", || (scene.posted().len() >= some as usize).then_some(()));
-        integration.process().kill();
-        if round % 3 == 1 {
-            scene.webhook.faults.next("", Fault::CutAnswer);
+fn killed_in_the_middle_of_bursts_over_and_over_it_tells_every_login_in_order() {
+    let mut random = StdRng::seed_from_u64(6);
+    let lab = Lab::new();
+    let log = lab.write("auth.log", "");
+    let mut hub = Hub::start(&lab, Place::Here);
+    let _node = Node::join(&lab, Place::Here, &hub, "web1", &NodeSetup::quiet(&lab).with_auth_file(&log));
+    hub.wait_for_facet("web1", "auth_log", "ready");
+    let (webhook, discord) = (FakeWebhook::new(), FakeDiscord::new());
+    discord.limit(Limit { requests: 5, window: Duration::from_millis(200) });
+    let (secret, url) = (lab.secret("secret", webhook::SECRET), lab.secret("url", &discord.url()));
+    let config = format!(
+        "[notify]\nlimit = 'none'\n\
+         [[webhook]]\nname = 'siem'\nurl = '{}'\nsecret_file = {:?}\n\
+         [[discord]]\nname = 'ops'\nurl_file = {:?}\n",
+        webhook.url(),
+        arg(&secret),
+        arg(&url),
+    );
+    let mut role = Integration::new(&lab, &hub, "discord", &config);
+    role.start();
+    role.wait_until_following();
+
+    let mut file: File = OpenOptions::new().append(true).open(&log).unwrap();
+    let mut written = 0;
+    for kill in 0..KILLS {
+        disturb(&webhook.faults, &mut random);
+        disturb(&discord.faults, &mut random);
+        for _ in 0..BURST {
+            writeln!(
+                file,
+                "Nov 21 03:00:00 web1 sshd[4711]: Accepted password for user{written} from 192.0.2.9 port 50000 ssh2"
+            )
+            .unwrap();
+            written += 1;
         }
-        integration.start();
+        // Somewhere in the middle: at the first request of a burst, or while the last is on its way.
+        let enough = (written - random.random_range(0..=BURST)).min(written - 1);
+        eventually("the role to get on", || (webhook.posted().len() >= enough).then_some(()));
+        role.process().kill();
+        if kill == KILLS / 2 {
+            // What the hub had told was told by it for good.
+            hub.process().kill();
+            hub.start_again();
+        }
+        role.start();
     }
-    let all = rounds * each;
-    let posted = eventually("all logins", || {
-        let posted = scene.posted();
-        posted.iter().any(|(user, _)| *user == all - 1).then_some(posted)
-    });
-    let users: Vec<u32> = posted.iter().map(|(user, _)| *user).collect();
-    assert!(users.is_sorted(), "{users:?}");
-    assert_eq!(users.iter().copied().collect::<BTreeSet<_>>(), (0..all).collect());
-    // Who keeps ids sees a login once.
-    let ids: BTreeSet<&String> = posted.iter().map(|(_, id)| id).collect();
-    assert_eq!(ids.len(), all as usize);
-    // One for each kill, and one for each answer that was cut off.
-    let repeats = users.len() - ids.len();
-    assert!(repeats <= 8 + 3, "{repeats} came twice: {users:?}");
-    integration.wait_until_following();
-    let output = integration.process().terminate();
-    assert_eq!(output.code(), 0, "{output}");
-}
-
-#[test]
-fn a_digest_goes_on_over_kills_as_one_message_that_counts_everything_once() {
-    let scene = Scene::new();
-    let mut integration = scene.follow();
-    let failures = |from: u32, to: u32| {
-        scene.logs(
-            (from..to).map(|n| format!("Failed password for root from 198.51.100.{n} port 50000 ssh2")),
-        );
+    let users = || -> Vec<usize> {
+        webhook.posted().iter().map(|post| number(text(&post.body, "user.name"))).collect()
     };
-    failures(0, 20);
-    eventually("the digest", || (!scene.discord.messages().is_empty()).then_some(()));
-    failures(20, 40);
-    // It is on the disk which message it is, or it could not be edited.
-    eventually("it to grow", || (!scene.discord.messages()[0].before.is_empty()).then_some(()));
-    for round in 2..6 {
-        failures(round * 20, round * 20 + 20);
-        integration.process().kill();
-        integration.start();
-        integration.wait_until_following();
-    }
-    let count = "120 in all";
-    eventually("the end of the digest", || {
-        let messages = scene.discord.messages();
-        let footer = |body: &serde_json::Value| {
-            body["embeds"][0]["footer"]["text"].as_str().unwrap_or_default().to_owned()
+    let told = || -> Vec<usize> {
+        let messages = discord.messages();
+        let user = |message: &secmon_testkit::fake::discord::Message| {
+            let fields = message.body["embeds"][0]["fields"].as_array().cloned().unwrap_or_default();
+            let field = fields.into_iter().find(|field| field["name"] == "user");
+            number(field.unwrap_or_else(|| panic!("{message:#?}"))["value"].as_str().unwrap())
         };
-        messages.iter().any(|message| footer(&message.body).contains(count)).then_some(())
-    });
-    let messages = scene.discord.messages();
-    assert_eq!(messages.len(), 1, "{messages:#?}");
-}
-
-#[test]
-fn what_waits_is_kept_from_others_and_what_was_set_aside_goes_when_it_is_asked_for() {
-    let scene = Scene::new();
-    scene.webhook.answer(Some(410.try_into().unwrap()));
-    let integration = scene.follow();
-    scene.logins([1]);
-    let listed = eventually("what was set aside", || {
-        let output = integration.notify(&["failed", "--json"]);
-        assert_eq!(output.code(), 0, "{output}");
-        lines(&output.stdout).pop()
-    });
-    assert_eq!(listed["destination"], "siem", "{listed:#}");
-    assert!(text(&listed, "notice.title").contains("user1"), "{listed:#}");
-    for file in fs::read_dir(integration.state()).unwrap() {
-        let file = file.unwrap();
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        messages.iter().filter(|message| message.title().contains("user")).map(user).collect()
+    };
+    eventually("the last login at the webhook", || (users().last() == Some(&(written - 1))).then_some(()));
+    eventually("the last login at Discord", || (told().last() == Some(&(written - 1))).then_some(()));
+    complete("webhook", &users(), written, KILLS);
+    complete("Discord", &told(), written, KILLS);
+    // The same notice has the same id whenever it comes.
+    for pair in webhook.posted().windows(2) {
+        assert_eq!(
+            pair[0].id == pair[1].id,
+            text(&pair[0].body, "user.name") == text(&pair[1].body, "user.name")
+        );
     }
-    assert_eq!(fs::metadata(integration.state()).unwrap().permissions().mode() & 0o777, 0o700);
-
-    let unknown = integration.notify(&["retry", "99"]);
-    assert!(unknown.code() == 1 && unknown.err().contains("99"), "{unknown}");
-    scene.webhook.answer(None);
-    let retried = integration.notify(&["retry", &listed["id"].to_string()]);
-    assert_eq!(retried.code(), 0, "{retried}");
-    eventually("the login", || scene.posted().iter().any(|(user, _)| *user == 1).then_some(()));
-    let empty = integration.notify(&["failed"]);
-    assert!(empty.out().contains("nothing was set aside"), "{empty}");
-
-    // One process at a time has it.
-    let second = integration.command(&[]);
-    assert!(second.code() == 1 && second.err().contains("another process"), "{second}");
-    integration.process().terminate();
+    assert_eq!(webhook.refused(), [""; 0]);
+    assert!(
+        discord.statuses().iter().all(|status| *status == 200 || *status == 429),
+        "{:?}",
+        discord.statuses()
+    );
+    let listed = role.notify(&["failed"]);
+    assert!(!listed.out().contains("user"), "nothing was set aside\n{listed}");
 }

@@ -25,7 +25,7 @@ async fn has(double: &Double, user: u64) {
 /// Starts a notifier for the first time and lets one user log in, which is told: it and its number.
 async fn settled(lab: &Lab) -> (common::Running, u64) {
     let running = lab.start().await;
-    eventually("the hub to be followed", || lab.hub.is_followed().then_some(())).await;
+    eventually("the hub to be followed", || (lab.hub.subscriptions() > 0).then_some(())).await;
     lab.hub.logins(1);
     let login = eventually("the first login to be told", || lab.doubles[0].users().last().copied()).await;
     (running, login)
@@ -37,6 +37,21 @@ async fn what_happened_before_the_first_start_is_learned_and_not_told() {
     lab.hub.logins(700);
     let (running, login) = settled(&lab).await;
     assert_eq!((login, lab.doubles[0].users()), (701, vec![701]));
+    running.stop().await.unwrap();
+}
+
+/// A kill within the first two seconds once made the next start a first one again, which told nothing of what lay between.
+#[tokio::test]
+async fn a_first_start_that_is_killed_at_once_is_not_made_again() {
+    let lab = Lab::new(vec![Double::new("a")]);
+    lab.hub.logins(3);
+    let running = lab.start().await;
+    eventually("the hub to be followed", || (lab.hub.subscriptions() > 1).then_some(())).await;
+    running.kill().await;
+    lab.hub.logins(2);
+    let running = lab.start().await;
+    has(&lab.doubles[0], 5).await;
+    assert_eq!(lab.doubles[0].users(), [4, 5]);
     running.stop().await.unwrap();
 }
 

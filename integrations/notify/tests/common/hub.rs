@@ -93,9 +93,10 @@ impl Hub {
         self.newest.send_modify(|newest| *newest += count);
     }
 
-    /// Whether anybody has subscribed: what happens from then on is to be told.
-    pub(crate) fn is_followed(&self) -> bool {
-        self.subscriptions.load(Ordering::SeqCst) > 0
+    /// How many subscriptions stood so far. A first start has two: one to learn where the log stands, and another from its beginning,
+    /// once that is on the disk.
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.subscriptions.load(Ordering::SeqCst)
     }
 
     /// Turns every client away from now on.
