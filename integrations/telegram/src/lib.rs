@@ -1,7 +1,7 @@
 //! The Telegram bot: what happens, told in chats; and questions and commands from those who may.
 //!
-//! [`api`] is a thin client of the Bot API; [`bot`] is the conversation, a pure core and the task that owns it; [`chat`] is the
-//! [`secmon_notify::Service`] of one chat; [`access`] says who may do what; [`text`] escapes and cuts. The configuration is checked whole by
+//! `api` is a thin client of the Bot API; `bot` is the conversation, a pure core and the task that owns it; `chat` is the
+//! [`secmon_notify::Service`] of one chat; `access` says who may do what; `text` escapes and cuts. The configuration is checked whole by
 //! [`Telegram::new`] before anything is connected to.
 
 mod access;

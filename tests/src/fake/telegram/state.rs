@@ -298,8 +298,9 @@ impl State {
                 "text": text,
             });
             if let Some(to) = reply_to {
-                message["reply_to_message"] =
-                    json!({ "message_id": to, "chat": { "id": chat }, "date": date });
+                let ours = inner.messages.get(&(chat, to)).map(own);
+                let others = json!({ "message_id": to, "chat": { "id": chat }, "date": date });
+                message["reply_to_message"] = ours.unwrap_or(others);
             }
             inner.update(json!({ "message": message }));
             id
