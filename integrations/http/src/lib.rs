@@ -1,10 +1,10 @@
 //! The HTTP bridge: the hub for browsers and for programs that speak HTTP.
 //!
-//! - [`server`]: sockets, TLS, deadlines and limits of connections; what comes in goes to the router.
+//! - `server`: sockets, TLS, deadlines and limits of connections; what comes in goes to the router.
 //! - [`access`]: tokens, sessions, peers of a Unix socket; every request has a [`access::Principal`] or is refused.
-//! - [`hub`]: the bridge's side of the hub: one subscription for all, a ring of rendered events, connections for runs.
-//! - [`routes`]: what is served below `/v1`, and the OpenAPI document of it.
-//! - [`page`]: the web page, from the binary.
+//! - `hub`: the bridge's side of the hub: one subscription for all, a ring of rendered events, connections for runs.
+//! - `routes`: what is served below `/v1`, and the OpenAPI document of it.
+//! - `page`: the web page, from the binary.
 //! - [`problem`]: errors as RFC 9457.
 //!
 //! It narrows, never widens: the hub decides by the bridge's own user what the bridge may do at all; of that a token gives a part.

@@ -1,4 +1,4 @@
-//! The gate: every request of the API goes through it, and has a [`Principal`] behind it or is refused.
+//! The gate: every request of the API goes through it, and has a [`super::Principal`] behind it or is refused.
 
 use std::{
     sync::Arc,

@@ -18,6 +18,8 @@ use super::By;
 
 /// Most whose pace is kept: more are there only when somebody has very many addresses, and they share one pace then.
 const MAX_KEYS: usize = 10_000;
+/// How often those are looked for who can be forgotten, at most.
+const SWEEP: Duration = Duration::from_secs(1);
 /// How often one may be wrong before he has to wait: a script with an old token, and a slip or two.
 const FREE: u32 = 5;
 /// The longest wait.
@@ -46,11 +48,16 @@ pub(crate) fn source(address: IpAddr) -> IpAddr {
 
 /// Requests of each, so many per second, and so many at once.
 #[derive(Debug)]
-pub(crate) struct Pace(RateLimiter<Key, DashMapStateStore<Key>, DefaultClock>);
+pub(crate) struct Pace {
+    limiter: RateLimiter<Key, DashMapStateStore<Key>, DefaultClock>,
+    /// When those were forgotten last who have not asked for long.
+    swept: Mutex<Option<Instant>>,
+}
 
 impl Pace {
     pub(crate) fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
-        Self(RateLimiter::dashmap(Quota::per_second(per_second).allow_burst(burst)))
+        let limiter = RateLimiter::dashmap(Quota::per_second(per_second).allow_burst(burst));
+        Self { limiter, swept: Mutex::default() }
     }
 
     /// Whether he may ask now.
@@ -58,15 +65,26 @@ impl Pace {
     /// # Errors
     /// Not before so long.
     pub(crate) fn ask(&self, key: Key) -> Result<(), Duration> {
-        let Self(limiter) = self;
+        let Self { limiter, .. } = self;
         let mut key = key;
         if limiter.len() >= MAX_KEYS {
-            limiter.retain_recent();
+            self.sweep(Instant::now());
             if limiter.len() >= MAX_KEYS && matches!(key, Key::From(_)) {
                 key = Key::Rest;
             }
         }
         limiter.check_key(&key).map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+    }
+}
+
+impl Pace {
+    /// Forgets those who have not asked for long; not with every request of a crowd, for each is looked at.
+    fn sweep(&self, now: Instant) {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP) {
+            *swept = Some(now);
+            self.limiter.retain_recent();
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
     Keyring, Principal,
     keyring::Live,
     secret::{self, Hash},
+    tokens::{Lasts, write_private},
 };
 
 /// Most sessions: each is a few hundred bytes. The one that was unused for longest goes for a new one.
@@ -184,7 +185,7 @@ impl Sessions {
             .collect();
         let written = serde_json::to_vec(&entries)
             .map_err(io::Error::other)
-            .and_then(|text| super::tokens::write_private(&self.file, &text));
+            .and_then(|text| write_private(&self.file, &text, Lasts::Restart));
         if let Err(error) = written {
             warn!(%error, file = %self.file.display(), "sessions cannot be written, and will be over when the bridge ends");
         }

@@ -251,19 +251,34 @@ fn change(
     let stored = Stored { version: VERSION, tokens: tokens.iter().map(Entry::from).collect() };
     let mut text = serde_json::to_vec_pretty(&stored).map_err(|error| TokenError(error.to_string()))?;
     text.push(b'\n');
-    write_private(&file(state_dir), &text).map_err(|error| failed("write", &file(state_dir), &error))
+    write_private(&file(state_dir), &text, Lasts::PowerCut)
+        .map_err(|error| failed("write", &file(state_dir), &error))
+}
+
+/// What a file has to outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasts {
+    /// The process: written in microseconds.
+    Restart,
+    /// The machine's power as well: the disk is waited for.
+    PowerCut,
 }
 
 /// Writes a file that is there whole or not at all, for the owner of its folder alone.
-pub(super) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn write_private(path: &Path, content: &[u8], lasts: Lasts) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     // Mode 0600, by tempfile's promise.
     let mut temporary = tempfile::NamedTempFile::new_in(dir)?;
     own(temporary.as_file(), dir)?;
     temporary.write_all(content)?;
-    temporary.as_file().sync_all()?;
+    if lasts == Lasts::PowerCut {
+        temporary.as_file().sync_all()?;
+    }
     temporary.persist(path).map_err(|error| error.error)?;
-    File::open(dir)?.sync_all()
+    match lasts {
+        Lasts::PowerCut => File::open(dir)?.sync_all(),
+        Lasts::Restart => Ok(()),
+    }
 }
 
 /// Root makes tokens for a bridge that runs as somebody else: what it writes belongs to whom the folder belongs to.

@@ -32,6 +32,8 @@ const FIRST_CHAT: i64 = 9_000;
 const RULES: &str = "\
 [notify]
 defaults = false
+limit = \"none\"
+first_seen.enabled = false
 
 [[notify.rules]]
 type = [\"auth.accepted\", \"gap\"]
