@@ -93,13 +93,11 @@ impl Bridge {
     }
 
     /// A request in the admin's name.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.request_as(&self.token, method, path)
     }
 
     /// A request with another token.
-    #[must_use]
     pub fn request_as(&self, token: &str, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("http://{}{path}", self.address)).bearer_auth(token)
     }
