@@ -31,6 +31,20 @@ function facetLine(name, facet = { status: 'pending' }) {
     facet.remedy && h('span', { class: 'why' }, h('i', {}, 'To do: '), facet.remedy));
 }
 
+/** What is said where a table is empty: what cannot be seen never looks like nobody. */
+function emptyWords(facet, none) {
+  switch (facet?.status) {
+    case 'ready':
+      return none;
+    case 'unavailable':
+      return `Cannot be seen: ${facet.reason ?? 'nobody says why'}`;
+    case 'not_monitored':
+      return 'Not watched.';
+    default:
+      return 'Not looked at yet.';
+  }
+}
+
 const sessionTable = () => new Table({
   label: 'Sessions of this node',
   what: ['session', 'sessions'],
@@ -38,7 +52,7 @@ const sessionTable = () => new Table({
   key: (s) => s.id,
   version: (s) => s,
   row: (s) => [s.user ?? 'somebody', s.remote ?? h('span', { class: 'dim' }, 'here'), s.tty ?? '–', age(s.since), [s.kind, ' ', s.service ?? ''], (s.sources ?? []).join(', ')],
-  empty: 'Nobody.',
+  empty: '',
 });
 
 const peerTable = () => new Table({
@@ -55,7 +69,7 @@ const peerTable = () => new Table({
     p.latest_handshake ? [age(p.latest_handshake), ' ago'] : 'never',
     `${bytes(p.rx_bytes)}, ${bytes(p.tx_bytes)}`,
   ],
-  empty: 'None.',
+  empty: '',
 });
 
 export function nodeView({ fleet, log, stream, session, name, redraw }) {
@@ -94,8 +108,11 @@ export function nodeView({ fleet, log, stream, session, name, redraw }) {
       set(wrong, troubles(node).map(([what, why]) => notice('warn', `${what}${why ? `: ${why}` : ''}`)));
       drawFacts({ ...node, ...extra });
       set(facets, FACETS.map((facet) => facetLine(facet, node.facets[facet])));
+      sessions.empty = emptyWords(node.facets.sessions, 'Nobody.');
       sessions.update([...node.sessions.values()]);
+      peers.empty = emptyWords(node.facets.wg_peers, 'None.');
       peers.update([...node.peers.values()]);
+      rest.hidden = false;
       set(peerTitle, node.peers.size > 0 ? `WireGuard peers: ${online(node)} of ${node.peers.size} online` : 'WireGuard peers');
       // A new connection may bring another version, other facts and other commands.
       const now = `${node.status} ${node.since}`;
@@ -179,14 +196,10 @@ export function nodeView({ fleet, log, stream, session, name, redraw }) {
     }
   }
 
-  load();
-  look();
-  update();
-  const element = h(
-    'section',
-    { class: 'node' },
-    h('p', { class: 'crumb' }, h('a', { href: '#/' }, '‹ Fleet')),
-    title, presence, said, wrong,
+  // Shown once the node is known.
+  const rest = h(
+    'div',
+    { hidden: true },
     h('div', { class: 'columns' },
       h('div', { class: 'card' }, h('h2', {}, 'Facts'), facts),
       h('div', { class: 'card' }, h('h2', {}, 'What is seen'), facets)),
@@ -194,6 +207,15 @@ export function nodeView({ fleet, log, stream, session, name, redraw }) {
     peerTitle, peers.element,
     h('h2', {}, 'Commands'), here, commands,
     h('h2', {}, 'Events'), events.element,
+  );
+  load();
+  look();
+  update();
+  const element = h(
+    'section',
+    { class: 'node' },
+    h('p', { class: 'crumb' }, h('a', { href: '#/' }, '‹ Fleet')),
+    title, presence, said, wrong, rest,
   );
   return { title: name, element, update, tick: () => tick(element), close: () => abort.abort() };
 }

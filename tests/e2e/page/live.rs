@@ -155,3 +155,19 @@ fn what_happened_before_the_page_was_opened_is_shown_as_well() {
     scene.browser.wait_for_text("ol.events", "late logged in");
     scene.browser.assert_no_complaints();
 }
+
+/// The page showed "Nobody." for a node whose sessions cannot be seen.
+#[test]
+fn a_node_that_is_not_known_is_said_to_be_so_and_what_is_not_watched_is_not_empty() {
+    require!(NEEDS[0], NEEDS[1]);
+    let mut scene = Scene::signed_in();
+    scene.browser.expect("404");
+    scene.go("#/node/web2");
+    scene.browser.wait_for_text("main .notice.bad", "web2");
+    scene.browser.wait_for_text("main li a", "web1");
+    assert_eq!(scene.browser.ask("return document.querySelectorAll('main table').length - document.querySelectorAll('main [hidden] table').length", &[]), json!(0));
+    scene.browser.click("main li a", "web1");
+    scene.browser.wait_for_text("main .sheet", "Nobody.");
+    scene.browser.wait_for_text("main .sheet", "Not watched.");
+    scene.browser.assert_no_complaints();
+}
