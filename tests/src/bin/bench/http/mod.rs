@@ -115,7 +115,7 @@ impl Bridge {
         // More than a thousand listeners come from one address, and at once.
         let config = lab.write(
             "http.toml",
-            "[limits]\nconnections = 4096\nconnections_per_address = 4096\nrequests_per_second = 10000\n",
+            "[limits]\nconnections = 4096\nconnections_per_address = 4096\nrequests_per_second = 10000\nburst = 10000\n",
         );
         let mut command = Place::Here.secmon();
         command.args([
