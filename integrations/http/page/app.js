@@ -87,6 +87,8 @@ function drawConnection() {
   const { stream } = context;
   const line = $('connection');
   line.className = stream.state;
+  // What is shown is as it was: a green label must not look like the present.
+  main.classList.toggle('stale', ['reconnecting', 'hub-away'].includes(stream.state));
   setText(line, stream.words());
   // A reader is told of a change, not of each second.
   line.setAttribute('aria-live', 'off');
@@ -172,6 +174,7 @@ function end() {
   context?.stream.close();
   context = undefined;
   $('connection').hidden = true;
+  main.classList.remove('stale');
   $('nav').hidden = true;
   $('account')?.remove();
 }

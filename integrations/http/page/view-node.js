@@ -100,8 +100,13 @@ export function nodeView({ fleet, log, stream, session, name, redraw }) {
     set(facts, rows.filter(([, value]) => value).map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value))));
   }
 
+  let broken = false;
+  let was = stream.state;
   function update() {
     const node = fleet.byName(name);
+    const back = was !== 'live' && stream.state === 'live';
+    was = stream.state;
+    if (back && broken) load();
     if (node && node.version !== drawn) {
       drawn = node.version;
       set(presence, status(node), node.since && [' since ', time(node.since), ' (', age(node.since), ')']);
@@ -127,10 +132,12 @@ export function nodeView({ fleet, log, stream, session, name, redraw }) {
 
   let extra = {};
   async function load() {
+    broken = false;
     try {
       const before = fleet.byName(name)?.version;
       const detail = await api.node(name, abort.signal);
       if (fleet.detail(detail, before)) fleet.unsure.add(detail.host.id);
+      if (unseen) look();
       extra = { kernel: detail.host.os?.kernel, architecture: detail.host.architecture };
       set(said);
       redraw();
@@ -142,6 +149,7 @@ export function nodeView({ fleet, log, stream, session, name, redraw }) {
   }
 
   function failed(error) {
+    broken = true;
     const near = (error.near ?? []).map((one) => h('li', {}, nodeLink(one)));
     set(said, notice('bad', `${error.message}`), near.length > 0 && h('p', {}, 'Did you mean:'), near.length > 0 && h('ul', {}, near));
     if (error.status === 404) set(commands);
@@ -186,13 +194,19 @@ export function nodeView({ fleet, log, stream, session, name, redraw }) {
     }
   }
 
+  let unseen = false;
   async function look() {
+    unseen = false;
     try {
       const found = await api.recent({ node: name }, TIMES, stream.last, MOST, abort.signal);
       past = found.events.filter((event) => event.event?.kind !== 'state');
       redraw();
     } catch (error) {
-      if (error.name !== 'AbortError') events.empty = `What happened there before is not shown: ${error.message}.`;
+      if (error.name === 'AbortError') return;
+      // It is looked for again when the node is.
+      unseen = true;
+      events.empty = `What happened there before is not shown: ${error.message}.`;
+      redraw();
     }
   }
 

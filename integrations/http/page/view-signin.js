@@ -46,7 +46,7 @@ export function signInView({ why, signedIn }) {
 }
 
 function reason(error) {
-  if (error.status === 401 || error.status === 403) return 'This token is not known here: it may be mistyped, revoked or expired.';
+  if (error.status === 401 || error.status === 403) return 'This token is not known here: it may be mistyped, revoked, expired, or made for another bridge (--state-dir).';
   if (error.status === 429) return `Too many attempts.${error.retryAfter ? ` Try again in ${error.retryAfter} s.` : ' Try again later.'}`;
   return `Signing in failed: ${error.message}.`;
 }

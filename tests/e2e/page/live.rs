@@ -63,9 +63,12 @@ fn a_hub_that_is_killed_and_comes_back_is_seen_and_leaves_no_hole() {
     wait_for_all(&scene, &["before"]);
     scene.hub.process().kill();
     scene.browser.wait_for_text("#connection", "hub away");
+    // What stands is not shown as if it were so now.
+    scene.browser.wait_for("main.stale");
     scene.login(1, "meanwhile");
     scene.hub.start_again();
     scene.browser.wait_for_text("#connection", "live");
+    scene.browser.wait_for("main:not(.stale)");
     scene.login(2, "then");
     wait_for_all(&scene, &["before", "meanwhile", "then"]);
     scene.go("#/");

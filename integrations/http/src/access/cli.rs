@@ -67,7 +67,12 @@ pub fn token(command: TokenCommand, state_dir: &Path) -> Result<(), TokenError> 
             let token =
                 tokens::add(state_dir, NewToken { name: name.clone(), role, nodes, commands, expires })?;
             let until = expires.map_or_else(String::new, |time| format!(", until {}", minute(time)));
-            eprintln!("secmon: made the token {name:?} ({}{until}); it is shown once, here:", role.as_str());
+            // Made for another folder than the bridge's, it would work nowhere.
+            eprintln!(
+                "secmon: made the token {name:?} ({}{until}) of the bridge whose state is in {}; it is shown once, here:",
+                role.as_str(),
+                state_dir.display()
+            );
             print(&format!("{token}\n"))
         }
         TokenCommand::List { json } => {

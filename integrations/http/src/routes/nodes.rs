@@ -11,7 +11,10 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use secmon_client::{Client, ClientError, pattern::Patterns};
 use secmon_protocol::{
     ecs,
-    message::{ErrorCode, client::NodeDetail},
+    message::{
+        ErrorCode,
+        client::{NodeDetail, Role, Rule},
+    },
     text::printable,
 };
 use serde_json::{Value, json};
@@ -95,7 +98,7 @@ pub(super) async fn one(
     Ok(answer::tagged(&headers, JSON, answer::body(&ecs::node_detail(&node))))
 }
 
-/// What who asks may run on a node.
+/// What who asks may run on a node, and the bridge for him.
 #[utoipa::path(
     get,
     path = "/v1/nodes/{node}/commands",
@@ -121,10 +124,25 @@ pub(super) async fn commands(
     params.done()?;
     let mut node = get(&hub, &who, &node).await?;
     let name = node.summary.name.as_str();
-    node.commands.retain(|command| who.may_run(name, &command.label));
+    // What the hub lets nobody run through the bridge is not offered.
+    let bridge = hub.ask(|client| async move { client.who_am_i().await }).await?;
+    node.commands
+        .retain(|command| who.may_run(name, &command.label) && lets_run(&bridge.rules, name, &command.label));
     let commands: Vec<Value> = ecs::commands(&node.commands);
     let body: Bytes = answer::body(&json!({ "commands": commands }));
     Ok(answer::tagged(&headers, JSON, body))
+}
+
+/// Whether one of the hub's rules for a user lets him run that there.
+fn lets_run(rules: &[Rule], node: &str, label: &str) -> bool {
+    rules.iter().any(|rule| {
+        Patterns::new(&rule.nodes).matches(node)
+            && match rule.role {
+                Role::Viewer => false,
+                Role::Operator => Patterns::new(&rule.commands).matches(label),
+                Role::Admin => true,
+            }
+    })
 }
 
 /// A node that may be seen.
@@ -155,4 +173,34 @@ fn unknown(node: &str, near: Vec<String>) -> Problem {
     let mut problem = Problem::new(StatusCode::NOT_FOUND, "unknown_node", detail);
     problem.near = near;
     problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_of_the_hub_add_up_and_a_viewer_runs_nothing() {
+        let rule = |role, nodes: &[&str], commands: &[&str]| {
+            let own = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+            Rule { name: "a rule".to_owned(), role, nodes: own(nodes), commands: own(commands) }
+        };
+        let rules = [
+            rule(Role::Viewer, &[], &[]),
+            rule(Role::Operator, &["web*"], &["restart-*", "uptime"]),
+            rule(Role::Operator, &["lab*"], &[]),
+            rule(Role::Admin, &["db1"], &["nothing-else"]),
+        ];
+        for (node, label, may) in [
+            ("web1", "uptime", true),
+            ("web1", "restart-nginx", true),
+            ("web1", "reboot", false),
+            ("mail", "uptime", false),
+            ("lab7", "reboot", true),
+            ("db1", "reboot", true),
+        ] {
+            assert_eq!(lets_run(&rules, node, label), may, "{label} on {node}");
+        }
+        assert!(!lets_run(&rules[..1], "web1", "uptime"));
+    }
 }
