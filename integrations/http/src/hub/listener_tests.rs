@@ -101,7 +101,7 @@ impl FakeHub {
             }
         };
         let after = self.cursor(at);
-        for frame in send(HubToClient::Subscribed { request, after, snapshot: None }) {
+        for frame in send(HubToClient::Subscribed { request, after, snapshot: None, whole: true }) {
             frames.send(frame).await.ok()?;
         }
         loop {
