@@ -5,12 +5,10 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use jiff::Timestamp;
 use secmon_protocol::time::UnixNanos;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
@@ -18,9 +16,6 @@ use super::{
     secret::Hash,
     tokens::{self, Kept, TokenError},
 };
-
-/// How often the file is looked at for those who ask for nothing, and so how long a stream of a revoked token may run on.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Whose token it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,14 +118,12 @@ impl Keyring {
         self.lock().live.iter().any(|live| live.kept.hash == *hash && !live.is_over(now))
     }
 
-    /// Looks again and again, for those whose streams run while they ask for nothing.
-    pub(crate) async fn watch(&self, cancel: CancellationToken) {
-        while cancel.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            let now = Timestamp::now().into();
-            let mut state = self.lock();
-            self.look(&mut state);
-            state.live.iter().filter(|live| live.is_over(now)).for_each(|live| live.principal.ended.cancel());
-        }
+    /// Looks at the file and the clock, for those whose streams run while they ask for nothing.
+    pub(crate) fn look_again(&self) {
+        let now = Timestamp::now().into();
+        let mut state = self.lock();
+        self.look(&mut state);
+        state.live.iter().filter(|live| live.is_over(now)).for_each(|live| live.principal.ended.cancel());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

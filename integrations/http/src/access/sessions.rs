@@ -141,16 +141,8 @@ impl Sessions {
         }
     }
 
-    /// Ends those that are over, and those whose token is; again and again.
-    pub(crate) async fn watch(&self, keyring: &Keyring, cancel: CancellationToken) {
-        /// As often as tokens are looked at: a revoked one ends its sessions' streams as soon as its own.
-        const LOOK: Duration = Duration::from_secs(1);
-        while cancel.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            self.sweep(keyring);
-        }
-    }
-
-    fn sweep(&self, keyring: &Keyring) {
+    /// Ends those that are over, and those whose token is.
+    pub(crate) fn sweep(&self, keyring: &Keyring) {
         let mut all = self.lock();
         let before = all.len();
         all.retain(|_, session| {

@@ -14,9 +14,9 @@ use secmon_protocol::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, Sleep, sleep, timeout_at},
+    time::{Instant, Sleep, sleep, sleep_until, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     AGENT, Hub,
@@ -59,7 +59,7 @@ pub(crate) enum Said {
 pub(crate) enum Next {
     /// With this; one thing at least.
     Said(Vec<Said>),
-    /// Nothing for [`QUIET`].
+    /// Nothing for [`QUIET`], less a second at most.
     Quiet,
     /// It is over, and why.
     Over(Over),
@@ -84,8 +84,13 @@ pub(crate) struct Listener {
     walk: Walk,
     /// The last cursor that was told.
     told: Option<Cursor>,
+    /// When it was told something last.
+    spoke: Instant,
+    /// Looks at that. It is not set anew with each event, but finds out when it rings.
     quiet: Pin<Box<Sleep>>,
-    ended: CancellationToken,
+    /// Waited for from one event to the next, and not once more for each.
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
     counted: Listening,
 }
 
@@ -103,8 +108,16 @@ impl Listener {
         counted: Listening,
     ) -> Result<Self, ClientError> {
         let walk = Walk::open(hub, from, selection).await?;
-        let told = walk.at;
-        Ok(Self { walk, told, quiet: Box::pin(sleep(QUIET)), ended, counted })
+        let (told, spoke) = (walk.at, Instant::now());
+        Ok(Self {
+            quiet: Box::pin(sleep_until(hub.on_the_second(spoke + QUIET))),
+            stopped: Box::pin(hub.cancel.clone().cancelled_owned()),
+            ended: Box::pin(ended.cancelled_owned()),
+            walk,
+            told,
+            spoke,
+            counted,
+        })
     }
 
     /// The place up to which everything was told or was not wanted; none before it began.
@@ -119,15 +132,25 @@ impl Listener {
 
     /// What comes next. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Next {
-        let hub = self.walk.hub.clone();
-        let said = tokio::select! {
-            biased;
-            () = hub.cancel.cancelled() => return Next::Over(Over::Stopped),
-            () = self.ended.cancelled() => return Next::Over(Over::Ended),
-            said = self.walk.next() => said,
-            () = &mut self.quiet => Ok(vec![]),
+        let said = loop {
+            tokio::select! {
+                biased;
+                () = &mut self.stopped => return Next::Over(Over::Stopped),
+                () = &mut self.ended => return Next::Over(Over::Ended),
+                said = self.walk.next() => break said,
+                () = &mut self.quiet => {
+                    let due = self.walk.hub.on_the_second(self.spoke + QUIET);
+                    if due <= Instant::now() {
+                        break Ok(vec![]);
+                    }
+                    self.quiet.as_mut().reset(due);
+                }
+            }
         };
-        self.quiet.as_mut().reset(Instant::now() + QUIET);
+        self.spoke = Instant::now();
+        if self.quiet.is_elapsed() {
+            self.quiet.as_mut().reset(self.walk.hub.on_the_second(self.spoke + QUIET));
+        }
         match said {
             Err(error) => Next::Over(Over::Refused(error)),
             Ok(said) if !said.is_empty() => {

@@ -50,16 +50,28 @@ impl Activity {
         Doing { activity: self.clone(), id }
     }
 
-    /// Why the connection is to be ended, where it is: no request came in `first`, no further one in `idle`, or an answer is
-    /// stuck for `stuck`.
-    pub(super) fn overdue(&self, first: Duration, idle: Duration, stuck: Duration) -> Option<&'static str> {
+    /// When to look again: nothing can be overdue before. Or why the connection is to be ended: no request came in `first`, no
+    /// further one in `idle`, or an answer is stuck for `stuck`.
+    pub(super) fn look(
+        &self,
+        now: Instant,
+        first: Duration,
+        idle: Duration,
+        stuck: Duration,
+    ) -> Result<Instant, &'static str> {
         let state = self.lock();
-        if state.requests.is_empty() {
+        let (due, why) = if state.requests.is_empty() {
             let (within, why) = if state.begun { (idle, "idle") } else { (first, "no request came") };
-            return (state.idle.elapsed() >= within).then_some(why);
+            (Some(state.idle + within), why)
+        } else {
+            let oldest = state.requests.values().flatten().min();
+            (oldest.map(|since| *since + stuck), "an answer is not read")
+        };
+        match due {
+            Some(due) if due <= now => Err(why),
+            // What begins from now on cannot be overdue sooner.
+            _ => Ok(due.unwrap_or(now + stuck).min(now + idle.min(stuck))),
         }
-        let is_stuck = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() >= stuck);
-        state.requests.values().any(is_stuck).then_some("an answer is not read")
     }
 }
 
