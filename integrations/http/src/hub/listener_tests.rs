@@ -132,8 +132,8 @@ fn record(cursor: Cursor) -> bytes::Bytes {
 
 async fn listen(hub: &Arc<Hub>, from: StartFrom) -> Listener {
     let who = Principal::new(By::Token, "laptop", Role::Viewer, &[], &[]);
+    let counted = hub.counts.listen(Kind::Sse, &who, 1000, 1000).unwrap();
     let selection = Selection::new(vec![], vec![], who);
-    let counted = hub.counts.listen(Kind::Sse, 1000).unwrap();
     Listener::open(hub, from, selection, CancellationToken::new(), counted).await.unwrap()
 }
 
@@ -209,7 +209,7 @@ async fn one_that_catches_up_and_does_not_read_loses_its_turn_and_nothing_else()
     let hub = Hub::start_with(&place, &cancel, 8000);
     fake.write(5000);
     let mut stuck = vec![];
-    for _ in 0..30 {
+    for _ in 0..16 {
         // It has begun, and reads no further.
         let mut listener = listen(&hub, StartFrom::Time(UnixNanos(0))).await;
         let began = tokio::time::timeout(Duration::from_millis(50), listener.next()).await;
