@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::access::{Principal, Id};
+use crate::access::{Id, Principal};
 
 /// Listeners that catch up at once. The hub lets a user have 128 connections, and runs need some of them; after a restart of
 /// the bridge a thousand browsers come back at once, each a moment's work.

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::access::{Principal, Id};
+use crate::access::{Id, Principal};
 
 /// Most combinations of method, route and status that are counted apart. Routes and statuses are ours, so it is never reached.
 const MAX_REQUESTS: usize = 1024;
