@@ -109,7 +109,7 @@ fn text(line: &Line) -> Utf8Bytes {
 
 fn close(over: &Over) -> CloseFrame {
     let code = match over {
-        Over::Stopped => close_code::AWAY,
+        Over::Stopped | Over::Slow => close_code::AWAY,
         Over::Ended => close_code::POLICY,
         Over::Refused(_) => close_code::ERROR,
     };
