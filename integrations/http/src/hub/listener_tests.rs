@@ -270,3 +270,15 @@ async fn what_stands_is_held_for_those_alone_who_read_it() {
     assert_eq!(nodes, 40);
     cancel.cancel();
 }
+
+#[tokio::test]
+async fn signs_of_life_come_together_and_never_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place { socket: folder.path().join("none"), state_dir: folder.path().to_owned() };
+    let cancel = CancellationToken::new();
+    let hub = Hub::start_with(&place, &cancel, 8000);
+    let moments: Vec<_> =
+        (0..1000).map(|ms| hub.on_the_second(hub.began + QUIET + Duration::from_millis(ms))).collect();
+    assert!(moments.iter().all(|moment| *moment == hub.began + QUIET));
+    cancel.cancel();
+}

@@ -66,8 +66,8 @@ impl Selection {
 
     fn wants_about(&self, about: &About) -> bool {
         match about {
-            About::Node(id, name) => {
-                self.who.may_see(name) && (self.nodes.matches(name) || self.nodes.matches(&id.to_string()))
+            About::Node { id, name } => {
+                self.who.may_see(name) && (self.nodes.matches(name) || self.nodes.matches(id))
             }
             About::Hub => self.who.may_see_hub() && self.nodes.matches(NodeName::hub().as_str()),
             About::Stream => true,

@@ -137,3 +137,38 @@ impl http_body::Body for Watched {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(75);
+    const STUCK: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn it_is_looked_at_when_it_can_be_overdue_and_no_sooner() {
+        let activity = Activity::new();
+        let began = activity.lock().idle;
+        let look = |after| activity.look(began + after, FIRST, IDLE, STUCK);
+        assert_eq!(look(Duration::ZERO), Ok(began + FIRST));
+        assert_eq!(look(FIRST), Err("no request came"));
+        // A stream that says nothing is never overdue, and is not looked at more often than it could be stuck.
+        let doing = activity.begin();
+        for hours in [0, 1, 24] {
+            let after = Duration::from_secs(hours * 3600);
+            assert_eq!(look(after), Ok(began + after + STUCK));
+        }
+        doing.handed_out(Some(began + FIRST));
+        assert_eq!(look(FIRST + IDLE), Err("an answer is not read"));
+        assert_eq!(look(FIRST * 2), Ok(began + FIRST + STUCK));
+        doing.handed_out(None);
+        assert_eq!(look(FIRST + IDLE), Ok(began + FIRST + IDLE + STUCK));
+        drop(doing);
+        let idle = activity.lock().idle;
+        let look = |after| activity.look(idle + after, FIRST, IDLE, STUCK);
+        // It may begin, and be stuck, before it has been idle for too long.
+        assert_eq!(look(Duration::ZERO), Ok(idle + STUCK));
+        assert_eq!(look(IDLE), Err("idle"));
+    }
+}
