@@ -4,9 +4,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::{Client, StatusCode};
 use secmon_notify::{Kind, Notice, Receipt, SendError, Sending, Service, Severity, web};
-use secmon_protocol::text::{is_unsafe, printable};
+use secmon_protocol::{
+    text::{is_unsafe, printable},
+    time::UnixNanos,
+};
 use serde_json::{Value, json};
 
 use crate::address::Topic;
@@ -55,7 +59,7 @@ impl Ntfy {
 
     /// Publishes; the id of the message.
     async fn publish(&self, notice: &Notice, sequence: Option<&str>) -> Result<String, SendError> {
-        let mut body = message(notice, &self.topic.name);
+        let mut body = message(notice, &self.topic.name, Timestamp::now().into());
         if let Some(sequence) = sequence {
             body["sequence_id"] = json!(sequence);
         }
@@ -109,7 +113,7 @@ fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(sound)
 }
 
-fn message(notice: &Notice, topic: &str) -> Value {
+fn message(notice: &Notice, topic: &str, now: UnixNanos) -> Value {
     let mut text = notice.text.trim().to_owned();
     if text.is_empty() {
         let lines: Vec<String> =
@@ -119,6 +123,9 @@ fn message(notice: &Notice, topic: &str) -> Value {
     if text.is_empty() {
         // ntfy would say "triggered".
         text.clone_from(&notice.title);
+    }
+    if let Some(late) = notice.late(now) {
+        text = format!("{late}\n{text}");
     }
     json!({
         "topic": topic,
@@ -211,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_notice_is_a_title_a_text_and_how_loud_it_is() {
-        insta::assert_json_snapshot!(message(&notice("web-1: 漢 logged in", ""), "t"), @r#"
+        insta::assert_json_snapshot!(message(&notice("web-1: 漢 logged in", ""), "t", UnixNanos(0)), @r#"
             {
               "topic": "t",
               "title": "web-1: 漢 logged in",
@@ -246,8 +253,14 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
+    fn what_comes_late_says_so_first() {
+        let body = message(&notice("web-1: a login", "more"), "t", UnixNanos(3_600_000_000_000));
+        assert_eq!(body["message"], "This was 1h ago: 1970-01-01 00:00:00 UTC\nmore");
+    }
+
+    #[test]
         fn every_notice_is_within_the_limits(title in r"\PC{0,600}", text in r"([🦀é\n]|\PC){0,3000}") {
-            let body = message(&notice(&title, &text), "t");
+            let body = message(&notice(&title, &text), "t", UnixNanos(i64::MAX));
             let message = body["message"].as_str().unwrap();
             prop_assert!(message.len() <= 4096 && !message.trim().is_empty());
             prop_assert!(body["title"].as_str().unwrap().len() <= 512);

@@ -1,7 +1,8 @@
-//! The wall clock as the core sees it: it never goes back, and it stops for nobody.
+//! The wall clock as the core sees it: it does not go back by a little, and it stops for nobody.
 //!
-//! The system's clock is set now and then. Forward, and time jumps with it. Back, and the core's timers, which are points in time, would
-//! wait for that much longer: so time then runs at half its speed until the system's clock has caught up.
+//! The system's clock is set now and then. Forward, and time jumps with it. Back by a little, and the core's timers, which are points in time,
+//! would wait for that much longer: so time then runs at half its speed until the system's clock has caught up. Back by much, as where it was wrong
+//! at the start, and time goes back with it, for which the core is made: else it would be years until quiet hours were right again.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,6 +14,9 @@ use tokio::time::Instant;
 
 /// What is ahead of the system's clock by less is not held back: that is the clock's own correction.
 const SMALL: Duration = Duration::from_millis(10);
+
+/// What is ahead by more jumps back.
+const MUCH: Duration = Duration::from_secs(60);
 
 /// The clock. Cheap to clone; all have the same time.
 #[derive(Debug, Clone)]
@@ -63,7 +67,9 @@ impl Steady {
     fn tell(&mut self, system: UnixNanos, at: Instant) -> UnixNanos {
         let passed = at.saturating_duration_since(self.at);
         let straight = later(self.now, passed);
-        self.now = if system.0 >= straight.0.saturating_sub(nanos(SMALL)) {
+        self.now = if system.0 < straight.0.saturating_sub(nanos(MUCH)) {
+            system
+        } else if system.0 >= straight.0.saturating_sub(nanos(SMALL)) {
             // Not even the correction goes back.
             system.max(self.now)
         } else {
@@ -85,7 +91,7 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     #[test]
-    fn a_clock_that_is_set_back_runs_at_half_speed_and_one_that_is_set_forward_jumps() {
+    fn a_clock_that_is_set_back_a_little_runs_at_half_speed_and_else_it_jumps() {
         let start = Instant::now();
         let mut steady = Steady { now: UnixNanos(1_000 * SECOND), at: start };
         let mut tell = |after: u64, system: i64| {
@@ -93,9 +99,11 @@ mod tests {
         };
         assert_eq!(tell(1, 1_001), 1_001);
         assert_eq!(tell(2, 5_000), 5_000, "forward");
-        assert_eq!(tell(12, 4_910), 5_005, "set back by 100 s, and ten seconds passed");
-        assert_eq!(tell(112, 5_010), 5_055);
-        assert_eq!(tell(212, 5_110), 5_110, "caught up");
-        assert_eq!(tell(222, 5_120), 5_120);
+        assert_eq!(tell(12, 4_960), 5_005, "set back by 50 s, and ten seconds passed");
+        assert_eq!(tell(62, 5_010), 5_030);
+        assert_eq!(tell(112, 5_060), 5_060, "caught up");
+        assert_eq!(tell(122, 5_070), 5_070);
+        assert_eq!(tell(132, 1_130), 1_130, "it was wrong by an hour");
+        assert_eq!(tell(142, 1_140), 1_140);
     }
 }

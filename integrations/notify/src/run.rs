@@ -1,6 +1,7 @@
 //! The task that owns the core and the store.
 
 mod actor;
+mod listing;
 mod samples;
 
 use std::{

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secmon_notify::{Kind, Notice, Receipt, SendError, Sending, Service, Severity};
+use secmon_protocol::time::UnixNanos;
 
 use crate::{
     api::{Api, ApiError, ChatId, MessageId, Outgoing, Sound, Spot},
@@ -26,7 +28,7 @@ impl Service for Chat {
 
     fn send<'a>(&'a self, notice: &'a Notice) -> Sending<'a, Receipt> {
         Box::pin(async move {
-            let mut message = Outgoing::new(render(notice));
+            let mut message = Outgoing::new(render(notice, Timestamp::now().into()));
             message.sound = sound(notice);
             self.api.turn(self.spot.chat, TURN_WITHIN).await?;
             let id = self.api.send_now(self.spot, &message).await?;
@@ -42,7 +44,7 @@ impl Service for Chat {
                 return Err(SendError::Vanished);
             }
             self.api.turn(chat, TURN_WITHIN).await?;
-            match self.api.edit_now(chat, id, &render(notice), &vec![]).await {
+            match self.api.edit_now(chat, id, &render(notice, Timestamp::now().into()), &vec![]).await {
                 // Message numbers of a group that became a supergroup are no longer valid.
                 Err(ApiError::Moved { .. }) => Err(SendError::Vanished),
                 other => Ok(other?),
@@ -74,8 +76,11 @@ fn icon(notice: &Notice) -> &'static str {
 }
 
 /// A notice as a message. Its texts are printable already.
-fn render(notice: &Notice) -> Html {
+fn render(notice: &Notice, now: UnixNanos) -> Html {
     let mut html = Html::new().said(icon(notice)).said(" ").said_bold(&notice.title);
+    if let Some(late) = notice.late(now) {
+        html = html.said("\n🕒 ").said(&late);
+    }
     // Where there is a template, its first line is the title.
     let text = notice.text.strip_prefix(&notice.title).unwrap_or(&notice.text).trim_matches('\n');
     if !text.trim().is_empty() {
@@ -86,8 +91,6 @@ fn render(notice: &Notice) -> Html {
 
 #[cfg(test)]
 mod tests {
-    use secmon_protocol::time::UnixNanos;
-
     use super::*;
     use crate::text::{MAX_MESSAGE, tests::parsed, units};
 
@@ -107,22 +110,35 @@ mod tests {
 
     #[test]
     fn a_notice_is_a_line_in_bold_and_the_rest_below_it() {
-        let rendered = render(&notice(
-            "web-1: sudo denied for <b>eve</b> & co",
-            "command  rm -rf /\nfirst seen \u{202e}",
-        ));
+        let rendered = render(
+            &notice("web-1: sudo denied for <b>eve</b> & co", "command  rm -rf /\nfirst seen \u{202e}"),
+            UnixNanos(0),
+        );
         insta::assert_snapshot!(rendered.as_str(), @"
         ⚠️ <b>web-1: sudo denied for &lt;b&gt;eve&lt;/b&gt; &amp; co</b>
         command  rm -rf /
         first seen �
         ");
-        assert_eq!(render(&notice("one\\x1b", "")).as_str(), "⚠️ <b>one\\x1b</b>");
-        assert_eq!(render(&notice("first", "first\nsecond")).as_str(), "⚠️ <b>first</b>\nsecond");
+        assert_eq!(render(&notice("one\\x1b", ""), UnixNanos(0)).as_str(), "⚠️ <b>one\\x1b</b>");
+        assert_eq!(
+            render(&notice("first", "first\nsecond"), UnixNanos(0)).as_str(),
+            "⚠️ <b>first</b>\nsecond"
+        );
+    }
+
+    #[test]
+    fn what_comes_late_says_so_below_its_line() {
+        let late = render(&notice("web-1: a login", "more"), UnixNanos(3_600_000_000_000));
+        insta::assert_snapshot!(late.as_str(), @"
+        ⚠️ <b>web-1: a login</b>
+        🕒 This was 1h ago: 1970-01-01 00:00:00 UTC
+        more
+        ");
     }
 
     #[test]
     fn the_longest_notice_fits() {
-        let long = render(&notice(&"😀".repeat(300), &"&\u{10ffff}".repeat(3000)));
+        let long = render(&notice(&"😀".repeat(300), &"&\u{10ffff}".repeat(3000)), UnixNanos(i64::MAX));
         assert!(units(&parsed(long.as_str())) <= MAX_MESSAGE);
     }
 

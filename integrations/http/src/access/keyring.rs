@@ -45,6 +45,11 @@ impl Live {
         self.kept.hash
     }
 
+    /// Whether the other one is the same token and gives the same.
+    pub(crate) fn gives_what(&self, other: &Self) -> bool {
+        self.kept == other.kept
+    }
+
     fn is_over(&self, now: UnixNanos) -> bool {
         self.kept.listed.token.expires.is_some_and(|end| end <= now)
     }
@@ -112,10 +117,10 @@ impl Keyring {
         Ok(live.clone())
     }
 
-    /// Whether there is such a token as of the last look.
-    pub(crate) fn has(&self, hash: &Hash) -> bool {
+    /// The token that has this hash as of the last look, if it works.
+    pub(crate) fn live(&self, hash: &Hash) -> Option<Arc<Live>> {
         let now = Timestamp::now().into();
-        self.lock().live.iter().any(|live| live.kept.hash == *hash && !live.is_over(now))
+        self.lock().live.iter().find(|live| live.kept.hash == *hash && !live.is_over(now)).cloned()
     }
 
     /// Looks at the file and the clock, for those whose streams run while they ask for nothing.

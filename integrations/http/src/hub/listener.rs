@@ -74,6 +74,9 @@ pub(crate) enum Over {
     /// Who listens may no longer.
     #[error("the token or the session has ended")]
     Ended,
+    /// What stands was fetched for it, and it took too little of it for too long.
+    #[error("what stands was read too slowly; connect again")]
+    Slow,
     /// The hub refuses.
     #[error("{0}")]
     Refused(ClientError),
@@ -152,7 +155,7 @@ impl Listener {
             self.quiet.as_mut().reset(self.walk.hub.on_the_second(self.spoke + QUIET));
         }
         match said {
-            Err(error) => Next::Over(Over::Refused(error)),
+            Err(over) => Next::Over(over),
             Ok(said) if !said.is_empty() => {
                 self.told = self.walk.at;
                 Next::Said(said)
@@ -228,8 +231,8 @@ impl Walk {
             }
             StartFrom::Snapshot | StartFrom::Time(_) => {}
         }
-        walk.place = match hub.catch_ups.now() {
-            None => Place::Waiting(hub.catch_ups.queue()),
+        walk.place = match hub.catch_ups.now(walk.selection.who()) {
+            None => Place::Waiting(hub.catch_ups.queue(walk.selection.who())),
             Some(permit) => {
                 let mut follow = walk.follow();
                 match follow.connect().await {
@@ -248,8 +251,16 @@ impl Walk {
     }
 
     /// What comes next; one thing at least. Safe to cancel: nothing is awaited between a step and what it gives out.
-    async fn next(&mut self) -> Result<Vec<Said>, ClientError> {
+    async fn next(&mut self) -> Result<Vec<Said>, Over> {
         loop {
+            // What stands may be much: only who has a turn has it in memory.
+            if self.state.is_some()
+                && let Place::Behind(lease) = &self.place
+                && !lease.keep()
+            {
+                self.state = None;
+                return Err(Over::Slow);
+            }
             if let Some(said) = self.states() {
                 if said.is_empty() {
                     continue;
@@ -274,7 +285,7 @@ impl Walk {
                         self.wait();
                         continue;
                     }
-                    self.behind().await?
+                    self.behind().await.map_err(Over::Refused)?
                 }
             };
             if !said.is_empty() {
@@ -291,7 +302,7 @@ impl Walk {
     }
 
     fn wait(&mut self) {
-        self.place = Place::Waiting(self.hub.catch_ups.queue());
+        self.place = Place::Waiting(self.hub.catch_ups.queue(self.selection.who()));
     }
 
     async fn begin(&mut self) -> Vec<Said> {

@@ -28,6 +28,11 @@ impl Selection {
         Self { asked: Filter { nodes, types }, nodes: by_node, types: by_type, who }
     }
 
+    /// Who listens.
+    pub(crate) fn who(&self) -> &Principal {
+        &self.who
+    }
+
     /// What to ask of the hub for it: at least all that is wanted. Never everything, for then the hub's follower would take
     /// records that the bridge may not see for lost ones.
     pub(crate) fn filter(&self) -> Filter {

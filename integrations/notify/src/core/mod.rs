@@ -57,9 +57,11 @@ pub enum Input<'a> {
     Gap(&'a Gap),
     /// All nodes as they stand: at the start, after the hub was away, and after a gap.
     Nodes(&'a [NodeSummary]),
+    /// The hub does not say how the nodes stand, and will not.
+    NoNodes,
     /// The hub cannot be reached.
     HubLost,
-    /// It can again. What is told of nodes waits for [`Input::Nodes`], which must follow.
+    /// It can again. What is told of nodes waits for [`Input::Nodes`] or [`Input::NoNodes`], which must follow.
     HubBack,
     /// Somebody wants quiet.
     Mute {
@@ -197,6 +199,10 @@ impl Core {
             Input::Nodes(nodes) => {
                 self.hub_is_back(now);
                 self.nodes.settle(now, nodes);
+            }
+            Input::NoNodes => {
+                self.hub_is_back(now);
+                self.nodes.go_on(now);
             }
             Input::HubLost => {
                 self.nodes.frozen = true;

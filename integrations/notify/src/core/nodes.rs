@@ -134,11 +134,7 @@ impl Nodes {
         let known: HashSet<NodeId> = all.iter().map(|node| node.id).collect();
         self.table.retain(|id, _| known.contains(id));
         self.more = false;
-        if std::mem::take(&mut self.frozen) {
-            // Those that were about to be told get the time anew that they had for coming back.
-            let late = self.table.values_mut().filter(|node| node.state == NodeState::Away);
-            late.for_each(|node| node.mark = node.mark.max(now + self.after));
-        }
+        self.go_on(UnixNanos(now.saturating_mul(SECOND)));
         for node in all {
             let name = node.name.as_str();
             if let Some(known) = self.table.get_mut(&node.id) {
@@ -162,6 +158,17 @@ impl Nodes {
             }
         }
         self.find_due();
+    }
+
+    /// The hub is back.
+    pub(super) fn go_on(&mut self, now: UnixNanos) {
+        let now = now.0.div_euclid(SECOND);
+        if std::mem::take(&mut self.frozen) {
+            // Those that were about to be told get the time anew that they had for coming back.
+            let late = self.table.values_mut().filter(|node| node.state == NodeState::Away);
+            late.for_each(|node| node.mark = node.mark.max(now + self.after));
+            self.find_due();
+        }
     }
 
     fn entry(&mut self, id: NodeId, name: &str) -> Option<&mut Node> {
@@ -194,8 +201,8 @@ impl Nodes {
         let Some(node) = self.table.get_mut(&id) else { return };
         match node.state {
             NodeState::Here | NodeState::Back => return,
-            // It was away for long enough, though nobody looked.
-            NodeState::Away if at < node.mark => node.state = NodeState::Here,
+            // While the hub was away it could not come; else it was away for long enough, though nobody looked.
+            NodeState::Away if self.frozen || at < node.mark => node.state = NodeState::Here,
             NodeState::Away | NodeState::Told => {
                 (node.state, node.mark) = (NodeState::Back, at);
                 let due = at + GATHER;

@@ -47,7 +47,18 @@ impl Template {
         for sample in &samples {
             merge(&mut all, &variables(sample));
         }
-        render(&strict, &all).map_err(wrong)?;
+        if let Err(error) = render(&strict, &all) {
+            let named = strict.get_template(NAME).map(|template| template.undeclared_variables(true));
+            let is_known = |name: &String| all.pointer(&format!("/{}", name.replace('.', "/"))).is_some();
+            let mut unknown: Vec<String> =
+                named.unwrap_or_default().into_iter().filter(|name| !is_known(name)).collect();
+            unknown.sort_unstable();
+            let BadRules(reason) = wrong(error);
+            return Err(BadRules(match unknown.is_empty() {
+                true => reason,
+                false => format!("{reason}: nothing has {}", unknown.join(", ")),
+            }));
+        }
         let mut env = strict;
         env.set_undefined_behavior(UndefinedBehavior::Chainable);
         for sample in &samples {

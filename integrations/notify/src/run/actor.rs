@@ -5,22 +5,25 @@
 
 use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
-use futures::{FutureExt as _, future::BoxFuture};
-use secmon_client::{Client, ClientError, Follow, Item, Update};
+use futures::FutureExt as _;
+use secmon_client::{Follow, Item, Update};
 use secmon_protocol::{
     event::Event,
     ids::Cursor,
-    message::client::{Filter, From as StartFrom, NodeSummary},
+    message::client::{Filter, From as StartFrom},
     time::UnixNanos,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{NotifyError, Place};
+use super::{
+    NotifyError, Place,
+    listing::{Answered, Listing},
+};
 use crate::{
     clock::Clock,
     core::{Core, Input, Output},
@@ -41,20 +44,12 @@ const LOOK: Duration = Duration::from_secs(2);
 const NAP: Duration = Duration::from_secs(60);
 /// A core whose time has come is not asked more often.
 const BREATH: Duration = Duration::from_millis(10);
-/// The list of nodes is given to the core when it has heard of all that happened before; after this long in any case.
-const CATCH_UP: Duration = Duration::from_secs(30);
-/// Until the list of nodes is asked for again where that failed.
-const LIST_AGAIN: Duration = Duration::from_secs(5);
-
 /// What a handle asks for.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// See [`Handle::mute`](super::Handle::mute).
     Mute { destination: String, until: UnixNanos, done: oneshot::Sender<()> },
 }
-
-/// All nodes, as they stood at a place of the log.
-type Listed = (Vec<NodeSummary>, Cursor);
 
 /// A destination, as far as the actor is concerned.
 #[derive(Debug)]
@@ -79,6 +74,8 @@ pub(super) struct Actor {
     core: Core,
     store: StoreThread,
     clock: Clock,
+    /// When it was looked at last.
+    now: UnixNanos,
     asks: mpsc::Receiver<Ask>,
     targets: HashMap<String, Goal>,
     follow: Follow,
@@ -97,8 +94,7 @@ pub(super) struct Actor {
     /// Who waits for it to be written.
     waiting: Vec<oneshot::Sender<()>>,
     memory: String,
-    listing: Option<BoxFuture<'static, Option<Listed>>>,
-    listed: Option<(Listed, Instant)>,
+    listing: Listing,
     /// See [`Goals::aside`].
     aside: Arc<Notify>,
     /// When to look next for what another process wrote.
@@ -121,6 +117,7 @@ impl Actor {
             place,
             core,
             store,
+            now: clock.now(),
             clock,
             asks,
             targets,
@@ -133,8 +130,7 @@ impl Actor {
             unwritten: None,
             waiting: Vec::new(),
             memory: String::new(),
-            listing: None,
-            listed: None,
+            listing: Listing::default(),
             aside,
             look: Some(Instant::now()),
         };
@@ -156,7 +152,7 @@ impl Actor {
                 None => Instant::now() + NAP,
             };
             let write = self.unwritten.map(|since| since + WRITE_WITHIN);
-            let listed = self.listed.as_ref().map(|(_, since)| *since + CATCH_UP);
+            let listed = self.listing.due(self.past.is_some());
             tokio::select! {
                 () = cancel.cancelled() => break,
                 update = self.follow.next() => self.updates(update?)?,
@@ -167,15 +163,18 @@ impl Actor {
                 () = self.aside.notified() => {
                     self.look.get_or_insert_with(|| Instant::now() + LOOK);
                 }
-                listed = async { self.listing.as_mut()?.await }, if self.listing.is_some() => {
-                    self.listing = None;
-                    self.listed = listed.map(|listed| (listed, Instant::now()));
+                answered = self.listing.answered() => {
+                    if answered == Answered::Never {
+                        self.handle(self.clock.now(), Input::NoNodes);
+                    }
                 }
                 Some(ask) = self.asks.recv() => self.answer(ask),
             }
             self.nodes();
             let now = self.clock.now();
-            if self.core.poll_timeout().is_some_and(|at| at <= now) {
+            // What waits for a time on a clock that was set back is to hear of that now.
+            let was = std::mem::replace(&mut self.now, now);
+            if now < was || self.core.poll_timeout().is_some_and(|at| at <= now) {
                 self.core.handle_timeout(now);
                 self.changed();
             }
@@ -218,6 +217,7 @@ impl Actor {
             Update::Disconnected { error } => {
                 warn!(%error, "the hub cannot be reached; attempts go on");
                 self.lost = true;
+                self.listing.forget();
                 self.handle(now, Input::HubLost);
             }
             Update::Item(item) => self.item(&item, now),
@@ -231,8 +231,7 @@ impl Actor {
         if std::mem::take(&mut self.lost) {
             self.handle(now, Input::HubBack);
         }
-        self.listed = None;
-        self.listing = Some(list(self.place.clone()).boxed());
+        self.listing.ask(self.place.clone());
     }
 
     /// Nothing is known yet: what the hub still has, up to where it stands now, says who is usual, and nothing of it is told.
@@ -280,13 +279,7 @@ impl Actor {
 
     /// Gives the core the list of nodes, where it has heard of all that is in it.
     fn nodes(&mut self) {
-        let Some(((_, newest), since)) = &self.listed else { return };
-        // Numbers rise over a restart of the hub, though its log then has another id.
-        let heard = self.last.is_some_and(|last| last.n >= newest.n);
-        if self.past.is_some() || !(heard || since.elapsed() >= CATCH_UP) {
-            return;
-        }
-        if let Some(((nodes, _), _)) = self.listed.take() {
+        if let Some(nodes) = self.listing.ripe(self.last, self.past.is_some()) {
             self.handle(self.clock.now(), Input::Nodes(&nodes));
         }
     }
@@ -398,24 +391,4 @@ fn follow(place: &Place, after: Option<Cursor>) -> Follow {
     // Every type. An empty filter would mean the same, but then a record that this user may not see would look like a hole.
     let filter = Filter { nodes: vec![], types: vec!["*".to_owned()] };
     Follow::new(&place.socket, &place.agent, after.map_or(StartFrom::Now, StartFrom::Cursor), filter)
-}
-
-/// All nodes; none where the hub does not tell us, ever.
-async fn list(place: Place) -> Option<Listed> {
-    let attempt = async || -> Result<Listed, ClientError> {
-        let client = Client::connect(&place.socket, &place.agent).await?;
-        let newest = client.hub().newest;
-        Ok((client.list().await?, newest))
-    };
-    loop {
-        match attempt().await {
-            Ok(listed) => return Some(listed),
-            Err(error) if error.is_retryable() => debug!(%error, "the nodes cannot be listed yet"),
-            Err(error) => {
-                warn!(%error, "the hub does not list its nodes for us; who is away is known from events alone");
-                return None;
-            }
-        }
-        sleep(LIST_AGAIN).await;
-    }
 }

@@ -232,3 +232,45 @@ fn what_is_missing_is_told() {
     );
     assert_eq!(told.len(), 2);
 }
+
+/// A hub that is stopped lets go of all its nodes first; when it was back, each of them was "back after 10m", and nobody had been
+/// told that one was away.
+#[test]
+fn who_could_not_come_for_the_hub_was_away_is_not_told_to_be_back() {
+    let mut world = World::new("");
+    for n in 1..=200 {
+        world.event(&left(n, 0));
+    }
+    world.give(at(1), Input::HubLost);
+    world.give(at(600), Input::HubBack);
+    for n in 1..=199 {
+        world.event(&came(n, 601));
+    }
+    let presence = |n| match n {
+        200 => client::Presence::Away { since: at(0) },
+        _ => client::Presence::Online { since: at(601) },
+    };
+    let nodes: Vec<_> = (1..=200).map(|n| summary(n, presence(n))).collect();
+    world.give(at(605), Input::Nodes(&nodes));
+    world.until(at(2_000));
+    assert_eq!(
+        world.titles(),
+        [
+            "121 the hub cannot be reached",
+            "600 the hub can be reached again",
+            "735 web-200 is away for 12m 15s"
+        ]
+    );
+}
+
+/// Where the hub does not list its nodes for us, nothing was told of a node any more after the hub had been away once.
+#[test]
+fn a_hub_that_does_not_list_its_nodes_is_known_from_its_events() {
+    let mut world = World::new("");
+    world.give(at(0), Input::HubLost);
+    world.give(at(10), Input::HubBack);
+    world.give(at(11), Input::NoNodes);
+    world.event(&left(1, 20));
+    world.until(at(1_000));
+    assert_eq!(world.titles(), ["150 web-1 is away for 2m 10s"]);
+}

@@ -233,3 +233,10 @@ fn the_examples_of_the_documentation_are_understood() {
         Core::new(&file.notify, &[target], Memory::default(), [], at(0)).unwrap();
     }
 }
+
+/// It said `undefined value`, and not which.
+#[test]
+fn a_name_in_a_template_that_nothing_has_is_named() {
+    let reason = refused("template = '{{ usr.name }} {{ user.name }}'");
+    assert!(reason.contains("nothing has usr.name") && !reason.contains(" user.name"), "{reason}");
+}
