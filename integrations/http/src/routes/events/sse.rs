@@ -28,7 +28,8 @@ const ID: usize = 4 + 16 + 1 + 20 + 2;
 
 /// The stream of a listener.
 pub(super) fn answer(listener: Listener) -> Result<Response, Problem> {
-    let parts = stream::unfold((Some(listener), true), async |(listener, first)| {
+    // Boxed, for it is handed on with each part.
+    let parts = stream::unfold((Some(Box::new(listener)), true), async |(listener, first)| {
         if first {
             return Some((Ok::<_, Infallible>(Bytes::from_static(RETRY)), (listener, false)));
         }
