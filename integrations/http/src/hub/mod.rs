@@ -36,6 +36,7 @@ pub(crate) use self::{
     asking::Person,
     entry::Line,
     listener::{Listener, Next, Over, Said},
+    nodes::Listed,
     selection::{Picked, Selection},
 };
 use crate::Place;

@@ -24,7 +24,11 @@ use super::{
     query::{Caller, In, Params},
     schema,
 };
-use crate::{access::Principal, hub::Hub, problem::Problem};
+use crate::{
+    access::Principal,
+    hub::{Hub, Listed},
+    problem::Problem,
+};
 
 /// All nodes that may be seen, by name.
 #[utoipa::path(
@@ -150,29 +154,84 @@ fn lets_run(rules: &[Rule], node: &str, label: &str) -> bool {
 /// # Errors
 /// There is none, or the hub is away.
 pub(super) async fn get(hub: &Hub, who: &Principal, node: &str) -> Result<NodeDetail, Problem> {
-    let asked = Arc::<str>::from(node);
+    let asked: Arc<str> = match who.may_see_hub() {
+        true => node.into(),
+        false => visible(&*hub.nodes().await?, who, node)?,
+    };
     let get = |client: Client| {
         let node = asked.clone();
         async move { client.get(&node).await }
     };
     match hub.ask(get).await {
         Ok(found) if who.may_see(found.summary.name.as_str()) => Ok(found),
-        Ok(_) => Err(unknown(node, vec![])),
-        // What is near to it, and whether there are several, may be what may not be seen.
+        Ok(_) => Err(unknown(node)),
+        // It has gone just now, or another one is called so.
         Err(ClientError::Request(refusal))
             if refusal.code == ErrorCode::UnknownNode && !who.may_see_hub() =>
         {
-            Err(unknown(node, refusal.near.into_iter().filter(|near| who.may_see(near)).collect()))
+            Err(unknown(node))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn unknown(node: &str, near: Vec<String>) -> Problem {
+/// The id of the node that is meant, of those that may be seen, by the hub's rules. The hub itself knows of the others: what it
+/// finds, what it offers as near and how long it takes would tell of them.
+fn visible(nodes: &[Listed], who: &Principal, wanted: &str) -> Result<Arc<str>, Problem> {
+    /// Shortest beginning of an id that names a node.
+    const MIN_PREFIX: usize = 4;
+    let lower = wanted.to_ascii_lowercase();
+    let visible = || nodes.iter().filter(|node| who.may_see(&node.name));
+    if let Some(node) = visible().find(|node| node.name == wanted || node.id == lower) {
+        return Ok(node.id.as_str().into());
+    }
+    let mut fitting = visible().filter(|node| wanted.len() >= MIN_PREFIX && node.id.starts_with(&lower));
+    match (fitting.next(), fitting.next()) {
+        (Some(node), None) => Ok(node.id.as_str().into()),
+        (None, _) => Err(unknown(wanted)),
+        (Some(_), Some(_)) => {
+            let detail =
+                format!("several nodes have an id that begins with {lower}; give more of it, or the name");
+            Err(Problem::new(StatusCode::NOT_FOUND, "unknown_node", detail))
+        }
+    }
+}
+
+fn unknown(node: &str) -> Problem {
     let detail = format!("there is no node \"{}\", or you may not see it", printable(node));
-    let mut problem = Problem::new(StatusCode::NOT_FOUND, "unknown_node", detail);
-    problem.near = near;
-    problem
+    Problem::new(StatusCode::NOT_FOUND, "unknown_node", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use secmon_protocol::message::client::Role;
+
+    use super::*;
+    use crate::access::By;
+
+    #[test]
+    fn a_node_that_may_not_be_seen_is_as_one_that_is_not_there() {
+        let node = |name: &str, id: &str| Listed {
+            name: name.to_owned(),
+            id: id.to_owned(),
+            status: "online",
+            json: Bytes::new(),
+        };
+        let nodes = [node("web1", "01a1-10"), node("web2", "01a1-11"), node("db1", "01a1-20")];
+        let who = Principal::new(By::Token, "a", Role::Viewer, &["web*".to_owned()], &[]);
+        let find = |wanted: &str| visible(&nodes, &who, wanted).map(|id| id.to_string());
+        for wanted in ["web1", "01a1-10", "01A1-10"] {
+            assert_eq!(find(wanted).unwrap(), "01a1-10", "{wanted}");
+        }
+        assert!(find("01a1-1").unwrap_err().detail.contains("several"));
+        // That a third one begins so makes no difference.
+        assert!(find("01a1").unwrap_err().detail.contains("several"));
+        assert_eq!(visible(&nodes[1..], &who, "01a1").unwrap().as_ref(), "01a1-11");
+        for wanted in ["db1", "bb1", "01a1-2", "01a1-20", "01a", "", "we"] {
+            let problem = find(wanted).unwrap_err();
+            assert!(problem.near.is_empty() && problem.detail.contains("there is no node"), "{problem:?}");
+        }
+    }
 }
 
 #[cfg(test)]
