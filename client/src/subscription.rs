@@ -59,6 +59,7 @@ pub struct Subscription {
     /// The stream has yielded its error.
     over: bool,
     snapshot: Option<Vec<NodeDetail>>,
+    whole: bool,
 }
 
 impl Subscription {
@@ -67,8 +68,8 @@ impl Subscription {
             .await
             .map_err(|_| ClientError::NoAnswer { after: ANSWER_WITHIN })??;
         match first {
-            HubToClient::Subscribed { after, snapshot, .. } => {
-                Ok(Self { answers, after, snapshot, over: false })
+            HubToClient::Subscribed { after, snapshot, whole, .. } => {
+                Ok(Self { answers, after, snapshot, whole, over: false })
             }
             _ => Err(unexpected("the answer to Subscribe is not Subscribed")),
         }
@@ -85,6 +86,13 @@ impl Subscription {
     #[must_use]
     pub fn take_snapshot(&mut self) -> Option<Vec<NodeDetail>> {
         self.snapshot.take()
+    }
+
+    /// Whether this user may see everything. Who may not, gets records with holes in their numbers that are none of a
+    /// loss, filter or not.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// The next item. Safe to cancel.

@@ -265,7 +265,7 @@ async fn a_subscription_yields_events_gaps_and_progress_and_knows_where_it_stand
         panic!("not a Subscribe")
     };
     assert_eq!(asked, filter);
-    peer.send(&HubToClient::Subscribed { request, after: cursor(5), snapshot: None }).await;
+    peer.send(&HubToClient::Subscribed { request, after: cursor(5), snapshot: None, whole: true }).await;
     let mut subscription = within(subscribing).await.unwrap().unwrap();
     assert_eq!(subscription.after(), cursor(5));
     assert!(subscription.try_next().is_none());
@@ -291,7 +291,7 @@ async fn a_record_of_twelve_mebibytes_is_read_like_any_other() {
     let (client, mut peer) = pair().await;
     let subscribing = tokio::spawn(async move { client.subscribe(StartFrom::Now, Filter::default()).await });
     let ClientToHub::Subscribe { request, .. } = peer.recv().await else { panic!("not a Subscribe") };
-    peer.send(&HubToClient::Subscribed { request, after: cursor(0), snapshot: None }).await;
+    peer.send(&HubToClient::Subscribed { request, after: cursor(0), snapshot: None, whole: true }).await;
     let mut subscription = within(subscribing).await.unwrap().unwrap();
     let record = record(1, Envelope::diff(UnixNanos(1), &sessions(6_500, 2_000)));
     assert!(record.len() > 12 << 20, "{} bytes", record.len());
@@ -316,7 +316,7 @@ async fn a_subscriber_that_does_not_read_loses_nothing() {
     let (client, mut peer) = pair().await;
     let subscribing = tokio::spawn(async move { client.subscribe(StartFrom::Now, Filter::default()).await });
     let ClientToHub::Subscribe { request, .. } = peer.recv().await else { panic!("not a Subscribe") };
-    peer.send(&HubToClient::Subscribed { request, after: cursor(0), snapshot: None }).await;
+    peer.send(&HubToClient::Subscribed { request, after: cursor(0), snapshot: None, whole: true }).await;
     let mut subscription = within(subscribing).await.unwrap().unwrap();
     let many = 5_000;
     let sending = tokio::spawn(async move {

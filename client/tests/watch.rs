@@ -100,7 +100,7 @@ async fn subscription(messages: impl FnOnce(RequestId) -> Vec<HubToClient>) -> S
     let ClientToHub::Subscribe { request, .. } = codec::decode(&frame).unwrap() else {
         panic!("not a Subscribe")
     };
-    send(&mut hub, HubToClient::Subscribed { request, after: newest, snapshot: None }).await;
+    send(&mut hub, HubToClient::Subscribed { request, after: newest, snapshot: None, whole: true }).await;
     for message in messages(request) {
         send(&mut hub, message).await;
     }

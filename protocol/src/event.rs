@@ -123,7 +123,7 @@ impl EventType {
 /// One event, decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// `NODE-EPOCH-SEQ-I`; of the hub's own records `NODE-LOG-NUMBER-I`. The same for ever. Empty for
+    /// `NODE-EPOCH-SEQ-I`; of the hub's own records `NODE-NANOSECONDS-NUMBER-I`: the record's time and its place in the log. The same for ever. Empty for
     /// what is not of a record (a line that was only parsed, a subscriber's own gap).
     pub id: String,
     /// The record's place in the hub's log.
@@ -194,7 +194,8 @@ impl Detail {
 pub fn events(record: &LogRecord) -> Vec<Event> {
     let place = match record.origin {
         Origin::Node { epoch, seq } => format!("{}-{}", epoch.0, seq.0),
-        Origin::Hub => record.cursor.to_string(),
+        // Not the log's id: that is another one after each start of the hub.
+        Origin::Hub => format!("{}-{}", record.envelope.time.0, record.cursor.n),
     };
     details(record)
         .unwrap_or_else(|error| {

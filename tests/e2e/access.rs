@@ -46,6 +46,11 @@ fn each_user_of_a_hub_may_do_what_the_rules_say_and_the_rest_is_denied_and_logge
     let _token = hub.enroll("db1");
     let mut watch = hub.watch(&["--type", "access.denied"]);
 
+    // He sees some of what happens: what is none of his business is no gap in what is.
+    let mut command = Place::As(&realm, DASHBOARD).secmon();
+    let watching = Process::spawn("watch", command.args(["watch", "--json", "--socket", arg(&socket)]));
+    watching.wait_for_log("the watch to begin", |line| line.contains("watching"));
+
     for uid in [DASHBOARD, OPS] {
         let listed = client(uid, &["list", "--json"]);
         assert_eq!(listed.code(), 0, "{listed}");
@@ -67,6 +72,11 @@ fn each_user_of_a_hub_may_do_what_the_rules_say_and_the_rest_is_denied_and_logge
         assert!(who.out().contains(said), "{said:?} is not said\n{who}");
     }
     refused(&client(OPS, &["remove", "web1", "--yes"]), 5, &["may not remove", "admin", "[[access]] 2"]);
+
+    let seen = watching.wait_until("the run's end", |output| {
+        output.out().contains("command.finished").then(|| output.out())
+    });
+    assert!(!seen.contains("\"gap\""), "{seen}");
 
     let denied = watch.find("the stranger's denial", |event| text(event, "user.id") == "4100003");
     assert_eq!(text(&denied, "secmon.type"), "access.denied");

@@ -401,6 +401,27 @@ fn a_websocket_has_the_same_events_and_is_closed_with_a_reason() {
     });
 }
 
+/// Each ping is answered, and the answers were held for who did not read them: half a gigabyte in half a minute, of a viewer.
+#[test]
+fn a_websocket_client_that_says_too_much_is_sent_away() {
+    let scene = Scene::new();
+    block_on(async {
+        let url = format!("ws://{}/v1/events", scene.bridge.address);
+        let mut request = url.into_client_request().unwrap();
+        let token = scene.bridge.admin();
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let (mut send, mut receive) = socket.split();
+        let flood = async { while send.send(Message::Ping("x".into())).await.is_ok() {} };
+        timeout(DEADLINE, flood).await.expect("it is ended");
+        let mut answers = 0;
+        while let Some(Ok(Message::Pong(_))) = receive.next().await {
+            answers += 1;
+        }
+        assert!(answers <= 256, "{answers}");
+    });
+}
+
 #[test]
 fn a_long_poll_waits_and_says_where_to_go_on() {
     let scene = Scene::new();

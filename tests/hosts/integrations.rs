@@ -1,6 +1,8 @@
 //! The units of the integrations, as they are, beside the hub's documented unit: set up by the lines of docs/operating.md,
 //! "Integrations".
 
+use std::fs;
+
 use secmon_testkit::{process::Output, wait::eventually};
 
 use crate::site::{self, Site};
@@ -9,6 +11,9 @@ const HUB_UNIT: &str = "secmon-hub.service";
 const HTTP_UNIT: &str = "secmon-http.service";
 const DISCORD_UNIT: &str = "secmon-discord.service";
 const TELEGRAM_UNIT: &str = "secmon-telegram.service";
+
+/// The authorities that this machine trusts.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// All of them, with their text.
 const UNITS: [(&str, &str); 3] = [
@@ -34,14 +39,23 @@ pub(crate) fn units(site: &mut Site<'_>) {
     let rules = site::block_of("    [[access]]\n    users = \"secmon-http\"").join("\n");
     let others = "\n[[access]]\nusers = [\"secmon-telegram\", \"secmon-discord\"]\nrole = \"viewer\"\n";
     host.write("/etc/secmon/secmon.toml", 0o644, &(rules + others));
-    host.write("/etc/secmon/telegram.token", 0o600, "12345:a-secret-of-the-bot\n");
+    // The unit's credential. A host of these tests has no place to mount it, so that the bot reads a file of its own instead.
+    for token in ["/etc/secmon/telegram.token", "/etc/secmon/bot.token"] {
+        host.write(token, 0o600, "123456789:AAF-a-secret-of-the-bot-in-a-test_0\n");
+    }
+    host.check("chown", &["secmon-telegram", "/etc/secmon/bot.token"]);
     // Nobody listens there: what is to be told waits.
-    let telegram = "api = \"http://127.0.0.1:9\"\n[[chats]]\nid = 5\nname = \"ops\"\n";
+    let telegram = "api = \"http://127.0.0.1:9\"\ntoken_file = \"/etc/secmon/bot.token\"\n[[chats]]\nid = 5\nname = \"ops\"\n";
     host.write("/etc/secmon/telegram.toml", 0o644, telegram);
-    let discord = "[[webhook]]\nname = \"siem\"\nurl_file = \"/etc/secmon/siem.url\"\n";
+    let discord = "[[webhook]]\nname = \"siem\"\nurl_file = \"/etc/secmon/siem.url\"\nunsigned = true\n";
     host.write("/etc/secmon/discord.toml", 0o644, discord);
     host.write("/etc/secmon/siem.url", 0o600, "http://127.0.0.1:9/a-secret-of-the-webhook\n");
     host.check("chown", &["secmon-discord", "/etc/secmon/siem.url"]);
+    // Without authorities to trust there is no HTTPS, which is said; the smallest of Debians has none.
+    let refused = host.run("secmon", &["telegram", "test"]);
+    assert_eq!(refused.code(), 2, "{refused}");
+    assert!(refused.err().contains("ca-certificates"), "{refused}");
+    host.write("/etc/ssl/certs/ca-certificates.crt", 0o644, &fs::read_to_string(AUTHORITIES).unwrap());
     for (name, unit) in UNITS {
         host.write(&format!("/etc/systemd/system/{name}"), 0o644, unit);
     }
@@ -61,9 +75,9 @@ pub(crate) fn units(site: &mut Site<'_>) {
     assert!(get(site, "/v1/nodes", "nonsense").out().starts_with("HTTP/1.1 401"));
 
     for (unit, _) in UNITS {
-        assert_eq!(site.property(unit, "ActiveState"), "active", "{unit}");
-        assert_eq!(site.property(unit, "NRestarts"), "0", "{unit}");
         let log = host.check("journalctl", &["--quiet", "--output=cat", "--unit", unit]);
+        assert_eq!(site.property(unit, "ActiveState"), "active", "{unit}: {log}");
+        assert_eq!(site.property(unit, "NRestarts"), "0", "{unit}: {log}");
         assert!(!log.contains("a-secret") && !log.contains(token.trim()), "{log}");
     }
     for role in ["telegram", "discord"] {

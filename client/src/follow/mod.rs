@@ -256,6 +256,8 @@ impl Follow {
     fn stands(&mut self, mut subscription: Subscription) {
         let snapshot = subscription.take_snapshot();
         self.log = Some(subscription.after().log);
+        let unfiltered = self.filter.nodes.is_empty() && self.filter.types.is_empty();
+        self.track.sees(unfiltered && subscription.is_whole());
         self.track.stands(subscription.after());
         let after = self.track.last().unwrap_or(subscription.after());
         self.told = false;

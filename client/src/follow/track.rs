@@ -35,6 +35,11 @@ impl Track {
         self.last
     }
 
+    /// Whether every record comes: it is wanted, and this user may see it.
+    pub(super) fn sees(&mut self, whole: bool) {
+        self.whole = whole;
+    }
+
     /// A subscription stands: the hub sends what comes after `after`.
     pub(super) fn stands(&mut self, after: Cursor) {
         match self.last {

@@ -100,7 +100,7 @@ impl Connection {
 
     pub(crate) async fn subscribed(&mut self, after: Cursor, snapshot: Option<Vec<NodeDetail>>) {
         let request = self.request;
-        self.send(&HubToClient::Subscribed { request, after, snapshot }).await;
+        self.send(&HubToClient::Subscribed { request, after, snapshot, whole: true }).await;
     }
 
     pub(crate) async fn record(&mut self, cursor: Cursor) {

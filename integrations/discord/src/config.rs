@@ -147,8 +147,8 @@ pub enum ConfigError {
     )]
     Nobody,
     /// HTTP itself.
-    #[error("cannot speak HTTP: {0}")]
-    Http(#[source] reqwest::Error),
+    #[error(transparent)]
+    Http(secmon_notify::web::NoHttps),
 }
 
 /// Checks everything and reads the secrets.

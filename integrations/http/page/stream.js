@@ -177,9 +177,9 @@ export class Stream extends EventTarget {
       case 'live':
         return 'live';
       case 'hub-away':
-        return `hub away since ${ago}`;
+        return `hub away for ${ago}`;
       case 'reconnecting':
-        return `reconnecting … since ${ago}`;
+        return `reconnecting … for ${ago}`;
       default:
         return 'connecting …';
     }

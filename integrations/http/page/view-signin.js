@@ -37,7 +37,7 @@ export function signInView({ why, signedIn }) {
     { class: 'card signin', onsubmit: submit, novalidate: true },
     h('h1', {}, 'Sign in'),
     h('p', {}, 'With a token of this bridge. Whoever runs it makes one by:'),
-    h('pre', { class: 'code' }, 'secmon http token add NAME --role viewer'),
+    h('pre', { class: 'code' }, 'secmon http token add NAME'),
     field('Token', token, 'It is not kept in this browser; a cookie that scripts cannot read takes its place.'),
     said,
     button,

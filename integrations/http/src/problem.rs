@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use secmon_client::ClientError;
-use secmon_protocol::message::ErrorCode;
+use secmon_protocol::{ecs, message::ErrorCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -72,7 +72,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // Strings and numbers alone: that cannot fail.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        // A node's own words may be in it: what could steer a terminal is escaped.
+        let body = serde_json::to_value(&self).map(|value| ecs::line(&value)).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response = (status, [(header::CONTENT_TYPE, kind)], body).into_response();
         if let Some(after) = self.retry_after {

@@ -18,7 +18,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// The system has no authorities to trust, or a proxy's address makes no sense.
-pub fn client() -> Result<Client, reqwest::Error> {
+pub fn client() -> Result<Client, NoHttps> {
     // Said once per process; whoever was first said the same.
     let _ = rustls::crypto::CryptoProvider::install_default(rustls::crypto::aws_lc_rs::default_provider());
     Client::builder()
@@ -29,11 +29,19 @@ pub fn client() -> Result<Client, reqwest::Error> {
         .redirect(redirect::Policy::none())
         .pool_max_idle_per_host(2)
         .build()
+        .map_err(|error| NoHttps(chain(error)))
 }
 
-/// A request that got no answer. The address, which may be a secret, is left out.
-#[must_use]
-pub fn unreachable(error: reqwest::Error) -> SendError {
+/// Why there is no HTTPS.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot set up HTTPS: {0}; are the certificates of the authorities installed that this system trusts (Debian: the package \
+     ca-certificates)?"
+)]
+pub struct NoHttps(String);
+
+/// An error with its causes, and without the address, which may be a secret.
+fn chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut reason = error.to_string();
     let mut source = std::error::Error::source(&error);
@@ -42,7 +50,13 @@ pub fn unreachable(error: reqwest::Error) -> SendError {
         reason.push_str(&cause.to_string());
         source = cause.source();
     }
-    SendError::Unreachable { reason }
+    reason
+}
+
+/// A request that got no answer. The address, which may be a secret, is left out.
+#[must_use]
+pub fn unreachable(error: reqwest::Error) -> SendError {
+    SendError::Unreachable { reason: chain(error) }
 }
 
 /// What an answer's status says, with the `Retry-After` of a 429 in seconds (RFC 9110 §10.2.3); `reason` is the service's words.

@@ -67,8 +67,7 @@ impl Telegram {
             let words = "the token of the bot is not one: @BotFather's look like 123456789:AAE…, in one line";
             return Err(ConfigError::Wrong(words.to_owned()).into());
         }
-        let api = Api::new(&config.api, &token)
-            .map_err(|error| ConfigError::Wrong(format!("cannot set up HTTPS: {}", error.without_url())))?;
+        let api = Api::new(&config.api, &token).map_err(|error| ConfigError::Wrong(error.to_string()))?;
         Ok(Self { config, api })
     }
 

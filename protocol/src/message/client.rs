@@ -200,6 +200,8 @@ pub enum HubToClient {
         after: Cursor,
         /// The nodes with their state at that place, where the subscription began with a snapshot.
         snapshot: Option<Vec<NodeDetail>>,
+        /// Whether the subscriber may see everything: then what it gets without a filter has no hole in its numbers.
+        whole: bool,
     },
     /// A subscription misses something.
     Gap {

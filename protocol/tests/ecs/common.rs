@@ -58,7 +58,7 @@ pub(crate) fn of_node(index: usize, kind: &str, category: &str, types: &[&str], 
 
 /// The same for a record of the hub's own.
 pub(crate) fn of_hub(kind: &str, category: &str, types: &[&str], rest: Value) -> Value {
-    expected(&format!("{NODE_TEXT}-{CURSOR_TEXT}-0"), kind, category, types, rest)
+    expected(&format!("{NODE_TEXT}-{}-{}-0", TIME.0, CURSOR.n), kind, category, types, rest)
 }
 
 fn expected(id: &str, kind: &str, category: &str, types: &[&str], rest: Value) -> Value {

@@ -89,7 +89,8 @@ pub(crate) fn add(cases: &mut Cases) {
 }
 
 fn answers() -> Vec<(&'static str, HubToClient)> {
-    let subscribed = |snapshot| HubToClient::Subscribed { request: REQUEST, after: CURSOR, snapshot };
+    let subscribed =
+        |snapshot| HubToClient::Subscribed { request: REQUEST, after: CURSOR, snapshot, whole: true };
     let to = Cursor { n: CURSOR.n + 5, ..CURSOR };
     let gap = Gap { after: CURSOR, to, reason: "no longer kept".into() };
     vec![

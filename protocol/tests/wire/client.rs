@@ -103,8 +103,9 @@ fn stream_messages() -> BoxedStrategy<HubToClient> {
         refusal().prop_map(HubToClient::Reject),
         (request(), log_record())
             .prop_map(|(request, record)| HubToClient::Event { request, record: codec::encode(&record) }),
-        (request(), cursor(), option::of(vec(detail(), 0..3)))
-            .prop_map(|(request, after, snapshot)| HubToClient::Subscribed { request, after, snapshot }),
+        (request(), cursor(), option::of(vec(detail(), 0..3)), any::<bool>()).prop_map(
+            |(request, after, snapshot, whole)| HubToClient::Subscribed { request, after, snapshot, whole }
+        ),
         (request(), gap).prop_map(|(request, gap)| HubToClient::Gap { request, gap }),
         (request(), cursor()).prop_map(|(request, cursor)| HubToClient::Progress { request, cursor }),
     ]

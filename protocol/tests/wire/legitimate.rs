@@ -91,7 +91,7 @@ fn ten_thousand_nodes_pass_in_a_list_and_in_a_snapshot() {
     passes(HubToClient::Nodes { request, nodes: vec![summary(3); 10_000] });
     let after = Cursor { log: LogId(0), n: 0 };
     let snapshot = vec![NodeDetail { commands: vec![], ..detail(20) }; 10_000];
-    passes(HubToClient::Subscribed { request, after, snapshot: Some(snapshot) });
+    passes(HubToClient::Subscribed { request, after, snapshot: Some(snapshot), whole: true });
 }
 
 #[test]

@@ -253,7 +253,8 @@ impl Requests {
                 (Start::at(n), Some(nodes))
             }
         };
-        let subscribed = HubToClient::Subscribed { request, after: log.ring.cursor(start.after), snapshot };
+        let (after, whole) = (log.ring.cursor(start.after), self.grants.may_view_hub());
+        let subscribed = HubToClient::Subscribed { request, after, snapshot, whole };
         // The one answer that may be too large: before anything follows from it.
         if codec::encode(&subscribed).len() > MAX_MESSAGE {
             return Err(snapshot_too_large());

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Subcommand;
 use jiff::{Timestamp, Unit};
-use secmon_protocol::{message::client::Role, time::UnixNanos, units};
+use secmon_protocol::{ecs, message::client::Role, text::printable, time::UnixNanos, units};
 use serde_json::json;
 
 use super::{
@@ -110,15 +110,16 @@ fn lines(listed: &[Listed]) -> String {
             "made": made.rfc3339(), "expires": expires,
         })
     };
-    listed.iter().map(|token| format!("{}\n", line(token))).collect()
+    listed.iter().map(|token| format!("{}\n", ecs::line(&line(token)))).collect()
 }
 
 fn table(listed: &[Listed], now: Timestamp) -> String {
     if listed.is_empty() {
         return "no tokens; secmon http token add NAME makes one\n".to_owned();
     }
+    // The file is the bridge's, and it may be root who looks.
     let all = |patterns: &[String], all: &str| {
-        if patterns.is_empty() { all.to_owned() } else { patterns.join(" ") }
+        if patterns.is_empty() { all.to_owned() } else { printable(&patterns.join(" ")) }
     };
     let mut rows = vec![["NAME", "ROLE", "NODES", "COMMANDS", "MADE", "EXPIRES"].map(str::to_owned)];
     for Listed { token, made } in listed {

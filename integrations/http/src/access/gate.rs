@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Keyring, Peer,
     keyring::{Live, NoToken},
-    origin::{Client, Hosts, Page, Proxies, page},
+    origin::{Client, Hosts, Page, Proxies, page, relayed},
     pace::{Key, Pace, Wrong, source},
     secret::{self, Hash},
     sessions::{Held, Sessions, cookie_of},
@@ -115,7 +115,11 @@ impl Access {
             let live = self.token(bearer(given), client)?;
             return Ok(held(live.principal.clone()));
         }
-        if let Peer::User { uid, principal } = peer {
+        // Who came by a proxy is not the proxy's user.
+        if let Peer::User { uid, principal } = peer
+            && !relayed(headers)
+        {
+            self.no_strange_page(headers, client)?;
             return principal.clone().map(held).ok_or_else(|| {
                 let detail = format!(
                     "no rule says what uid {uid} may do here; name the user in [[users]] of http.toml, or bring a token"
@@ -124,11 +128,16 @@ impl Access {
             });
         }
         if let Some(cookie) = cookie_of(headers, client.secure) {
-            let safe = method.is_safe() || page(headers, client) == Page::Ours;
-            if !safe {
+            // Another port of this host is the same site to a browser: `SameSite` keeps no page there from asking.
+            let fine = match page(headers, client) {
+                Page::Ours => true,
+                Page::Unsaid => method.is_safe(),
+                Page::Other => false,
+            };
+            if !fine {
                 let detail =
                     "with a cookie this may be asked for by our own page alone; programs bring a token";
-                return Err(Problem::new(StatusCode::FORBIDDEN, "other_origin", detail).into_response());
+                return Err(other_origin(detail));
             }
             self.websocket(headers, client, true)?;
             return self
@@ -141,6 +150,21 @@ impl Access {
             "this needs a token: Authorization: Bearer secmon_…; secmon http token add NAME makes one",
             false,
         ))
+    }
+
+    /// The kernel says which user it is, and not which page his browser shows, where somebody lets it come by the socket
+    /// (`ssh -L 7380:/run/secmon-http/http.sock`).
+    #[expect(clippy::result_large_err, reason = "the answer, on its way out")]
+    fn no_strange_page(&self, headers: &HeaderMap, client: &Client) -> Result<(), Response> {
+        if page(headers, client) == Page::Other {
+            return Err(other_origin("pages of other origins may not ask in the name of a user"));
+        }
+        if self.hosts.answer_by_socket(client.host.as_ref()) {
+            return Ok(());
+        }
+        let detail =
+            "this server does not answer to that name; say localhost, or name it in hosts of http.toml";
+        Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", detail).into_response())
     }
 
     /// A WebSocket is bound by no rule of browsers about origins, so that we look ourselves.
@@ -160,7 +184,7 @@ impl Access {
             return Ok(());
         }
         let detail = "pages of other origins may not open a WebSocket here; cors of http.toml names those that may, with a token";
-        Err(Problem::new(StatusCode::FORBIDDEN, "other_origin", detail).into_response())
+        Err(other_origin(detail))
     }
 
     /// The token of that text.
@@ -205,6 +229,10 @@ impl Access {
 fn bearer(value: &HeaderValue) -> Option<&str> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn other_origin(detail: &str) -> Response {
+    Problem::new(StatusCode::FORBIDDEN, "other_origin", detail).into_response()
 }
 
 fn unauthorized(detail: &str, wrong: bool) -> Response {

@@ -5,12 +5,10 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use jiff::Timestamp;
 use secmon_protocol::time::UnixNanos;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
@@ -18,9 +16,6 @@ use super::{
     secret::Hash,
     tokens::{self, Kept, TokenError},
 };
-
-/// How often the file is looked at for those who ask for nothing, and so how long a stream of a revoked token may run on.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Whose token it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +43,11 @@ impl Live {
     /// What it is known by.
     pub(crate) fn hash(&self) -> Hash {
         self.kept.hash
+    }
+
+    /// Whether the other one is the same token and gives the same.
+    pub(crate) fn gives_what(&self, other: &Self) -> bool {
+        self.kept == other.kept
     }
 
     fn is_over(&self, now: UnixNanos) -> bool {
@@ -117,20 +117,18 @@ impl Keyring {
         Ok(live.clone())
     }
 
-    /// Whether there is such a token as of the last look.
-    pub(crate) fn has(&self, hash: &Hash) -> bool {
+    /// The token that has this hash as of the last look, if it works.
+    pub(crate) fn live(&self, hash: &Hash) -> Option<Arc<Live>> {
         let now = Timestamp::now().into();
-        self.lock().live.iter().any(|live| live.kept.hash == *hash && !live.is_over(now))
+        self.lock().live.iter().find(|live| live.kept.hash == *hash && !live.is_over(now)).cloned()
     }
 
-    /// Looks again and again, for those whose streams run while they ask for nothing.
-    pub(crate) async fn watch(&self, cancel: CancellationToken) {
-        while cancel.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            let now = Timestamp::now().into();
-            let mut state = self.lock();
-            self.look(&mut state);
-            state.live.iter().filter(|live| live.is_over(now)).for_each(|live| live.principal.ended.cancel());
-        }
+    /// Looks at the file and the clock, for those whose streams run while they ask for nothing.
+    pub(crate) fn look_again(&self) {
+        let now = Timestamp::now().into();
+        let mut state = self.lock();
+        self.look(&mut state);
+        state.live.iter().filter(|live| live.is_over(now)).for_each(|live| live.principal.ended.cancel());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -36,6 +36,9 @@ pub enum By {
     User,
 }
 
+/// Of whom something is counted.
+pub(crate) type Id = (By, Arc<str>);
+
 /// Who asks: made by the access layer for every request that needs one, and put into its extensions.
 #[derive(Debug, Clone)]
 pub struct Principal {
@@ -66,6 +69,11 @@ impl Principal {
             commands: Patterns::new(commands),
             ended: CancellationToken::new(),
         }
+    }
+
+    /// Of whom it is counted what he takes of what all share.
+    pub(crate) fn id(&self) -> Id {
+        (self.by, self.name.clone())
     }
 
     /// In words for the hub: `token laptop`, `user alice`.

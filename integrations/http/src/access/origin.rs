@@ -1,6 +1,6 @@
 //! Where a request comes from: which machine, under which name of ours, from which page. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::http::{HeaderMap, HeaderName, Uri, header, uri::Authority};
 use ipnet::IpNet;
@@ -153,6 +153,16 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
+    /// Whether a request by a Unix socket is for us. Programs say any word there, or none; a browser that is let through (`ssh -L`)
+    /// says the name of its page, which has a dot where somebody could have let it point to us.
+    pub(crate) fn answer_by_socket(&self, host: Option<&Authority>) -> bool {
+        let fine = |host: &Authority| {
+            let name = host.host().trim_end_matches('.');
+            !name.contains(['.', ':']) || self.answer_to(host, IpAddr::V4(Ipv4Addr::LOCALHOST))
+        };
+        host.is_none_or(fine)
+    }
+
     /// Whether a request for that name is for us. A page of somebody else's whose name he let point to us (DNS rebinding) asks
     /// under its own name. The port is not looked at: a forwarded one (`ssh -L`) is another.
     pub(crate) fn answer_to(&self, host: &Authority, local: IpAddr) -> bool {
@@ -198,6 +208,13 @@ pub(crate) fn page(headers: &HeaderMap, client: &Client) -> Page {
         return if ours { Page::Ours } else { Page::Other };
     }
     if site == Some("same-origin") { Page::Ours } else { Page::Unsaid }
+}
+
+/// Whether a proxy passed it on, as far as proxies say so.
+pub(crate) fn relayed(headers: &HeaderMap) -> bool {
+    const SIGNS: [&str; 6] =
+        ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+    SIGNS.iter().any(|name| headers.contains_key(*name))
 }
 
 fn is_ours(origin: &str, client: &Client) -> bool {

@@ -58,6 +58,8 @@ pub(crate) struct Sessions {
 struct Session {
     token: Hash,
     made: Timestamp,
+    /// What the token gave when it was used last: what runs for the session has no more than that.
+    live: Option<Arc<Live>>,
     used: Instant,
     ended: CancellationToken,
     /// Held by each request; a stream that runs uses its session.
@@ -120,16 +122,15 @@ impl Sessions {
             return None;
         }
         session.used = Instant::now();
-        let session = session.clone();
-        drop(all);
         let live = keyring.find(&session.token).ok()?;
+        session.follow(&live);
         // Over with the token as well as by itself.
         let ended = live.principal.ended.clone();
         let principal = Principal { ended: session.ended.clone(), ..live.principal.clone() };
         if ended.is_cancelled() {
             session.ended.cancel();
         }
-        Some(Held { principal, use_of: session.streams })
+        Some(Held { principal, use_of: session.streams.clone() })
     }
 
     /// Ends one, and what runs for it.
@@ -141,24 +142,17 @@ impl Sessions {
         }
     }
 
-    /// Ends those that are over, and those whose token is; again and again.
-    pub(crate) async fn watch(&self, keyring: &Keyring, cancel: CancellationToken) {
-        /// As often as tokens are looked at: a revoked one ends its sessions' streams as soon as its own.
-        const LOOK: Duration = Duration::from_secs(1);
-        while cancel.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            self.sweep(keyring);
-        }
-    }
-
-    fn sweep(&self, keyring: &Keyring) {
+    /// Ends those that are over, and those whose token is.
+    pub(crate) fn sweep(&self, keyring: &Keyring) {
         let mut all = self.lock();
         let before = all.len();
         all.retain(|_, session| {
-            let stays = !self.is_over(session) && keyring.has(&session.token);
-            if !stays {
-                session.ended.cancel();
+            let live = keyring.live(&session.token).filter(|_| !self.is_over(session));
+            match &live {
+                Some(live) => session.follow(live),
+                None => session.ended.cancel(),
             }
-            stays
+            live.is_some()
         });
         if all.len() != before {
             self.write(&all);
@@ -199,7 +193,16 @@ impl Sessions {
 
 impl Session {
     fn new(token: Hash, made: Timestamp) -> Self {
-        Self { token, made, used: Instant::now(), ended: CancellationToken::new(), streams: Arc::new(()) }
+        let ended = CancellationToken::new();
+        Self { token, made, live: None, used: Instant::now(), ended, streams: Arc::new(()) }
+    }
+
+    /// Ends what runs by what the token gave before it was changed; the session itself goes on with what it gives now.
+    fn follow(&mut self, live: &Arc<Live>) {
+        if self.live.as_ref().is_none_or(|before| !before.gives_what(live)) {
+            self.live = Some(live.clone());
+            std::mem::take(&mut self.ended).cancel();
+        }
     }
 }
 
@@ -279,6 +282,27 @@ mod tests {
         sessions.sweep(&keyring);
         assert!(held[1].ended.is_cancelled() && !held[2].ended.is_cancelled());
         assert!(sessions.find(&second, &keyring).is_none() && sessions.find(&third, &keyring).is_some());
+    }
+
+    /// Its own streams ended, and those of its sessions went on with what it gave before.
+    #[test]
+    fn what_runs_for_a_session_ends_when_its_token_gives_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let a = make(dir.path(), "a");
+        let keyring = Keyring::open(dir.path()).unwrap();
+        let sessions = Sessions::open(dir.path(), LASTING);
+        let cookie = sessions.begin(&keyring.find(&a).unwrap()).unwrap();
+        let before = sessions.find(&cookie, &keyring).unwrap().principal;
+        sessions.sweep(&keyring);
+        assert!(!before.ended.is_cancelled() && before.may_see("db1"));
+        let file = tokens::file(dir.path());
+        let text = fs::read_to_string(&file).unwrap().replace("\"nodes\": []", "\"nodes\": [\"web*\"]");
+        fs::write(&file, text).unwrap();
+        assert!(keyring.find(&a).is_ok());
+        sessions.sweep(&keyring);
+        assert!(before.ended.is_cancelled());
+        let now = sessions.find(&cookie, &keyring).unwrap().principal;
+        assert!(!now.ended.is_cancelled() && now.may_see("web1") && !now.may_see("db1"));
     }
 
     #[test]

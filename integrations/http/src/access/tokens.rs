@@ -151,7 +151,10 @@ impl NewToken {
 pub(crate) fn read(state_dir: &Path) -> Result<Vec<Kept>, TokenError> {
     let path = file(state_dir);
     let mut text = String::new();
-    match File::open(&path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)) {
+    // A pipe would be waited for, with everybody who asks.
+    let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path);
+    let opened = opened.and_then(|file| check(&file, state_dir).map(|()| file));
+    match opened.and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         Err(error) => return Err(failed("read the tokens in", &path, &error)),
@@ -240,7 +243,7 @@ fn change(
         .create(true)
         .append(true)
         .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(&path)
         .and_then(|lock| own(&lock, state_dir).map(|()| lock))
         .map_err(|error| failed("open", &path, &error))?;
@@ -281,9 +284,45 @@ pub(super) fn write_private(path: &Path, content: &[u8], lasts: Lasts) -> io::Re
     }
 }
 
+/// Whether nobody else can have written the tokens: who can makes himself an admin.
+fn check(file: &File, dir: &Path) -> io::Result<()> {
+    const OTHERS_WRITE: u32 = 0o002;
+    const GROUP_WRITES: u32 = 0o020;
+    const STICKY: u32 = 0o1000;
+    let (folder, meta) = (fs::metadata(dir)?, file.metadata()?);
+    let wrong = |reason: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    if !meta.is_file() {
+        return wrong("it is no plain file; remove it".to_owned());
+    }
+    let mode = meta.mode() & 0o7777;
+    if mode & (OTHERS_WRITE | GROUP_WRITES) != 0 {
+        return wrong(format!(
+            "others may write it (mode {mode:04o}); look at what it has, and run chmod 0600"
+        ));
+    }
+    let mode = folder.mode() & 0o7777;
+    if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
+        return wrong(format!(
+            "others may write the folder {} (mode {mode:04o}); look at what it has, and run chmod 0700",
+            dir.display()
+        ));
+    }
+    if ![0, geteuid().as_raw(), folder.uid()].contains(&meta.uid()) {
+        return wrong(format!(
+            "it belongs to uid {}, which is neither root nor the owner of the folder; look at what it has, and run chown",
+            meta.uid()
+        ));
+    }
+    Ok(())
+}
+
 /// Root makes tokens for a bridge that runs as somebody else: what it writes belongs to whom the folder belongs to.
 fn own(file: &File, dir: &Path) -> io::Result<()> {
     let (folder, own) = (fs::metadata(dir)?, file.metadata()?);
+    // Who owns the folder could have put another name of somebody else's file there, and root would give it to him.
+    if !own.is_file() || own.nlink() != 1 {
+        return Err(io::Error::other("it is no plain file with one name; remove it"));
+    }
     if geteuid().is_root() && (folder.uid(), folder.gid()) != (own.uid(), own.gid()) {
         fchown(file, Some(folder.uid()), Some(folder.gid()))?;
     }
@@ -358,6 +397,54 @@ mod tests {
             let meta = fs::metadata(dir.path().join(name)).unwrap();
             assert_eq!((meta.uid(), meta.gid()), (4_100_010, 4_100_011), "{name}");
         }
+    }
+
+    #[test]
+    fn root_gives_nobody_a_file_that_was_somebody_elses() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        chown(dir.path(), Some(4_100_010), Some(4_100_011)).unwrap();
+        let precious = elsewhere.path().join("precious");
+        fs::write(&precious, "x").unwrap();
+        let lock = dir.path().join("tokens.lock");
+        // Both folders are of one file system where the test runs; else there is nothing to try.
+        if fs::hard_link(&precious, &lock).is_ok() {
+            assert!(add(dir.path(), token("a")).unwrap_err().to_string().contains("one name"));
+            assert_eq!(fs::metadata(&precious).unwrap().uid(), 0);
+            fs::remove_file(&lock).unwrap();
+        }
+        nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(add(dir.path(), token("a")).is_err(), "and it waits for no pipe");
+    }
+
+    #[test]
+    fn tokens_that_others_could_have_written_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        add(dir.path(), token("a")).unwrap();
+        let file = file(dir.path());
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = |said: &str| {
+            let error = list(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        };
+        for bits in [0o602, 0o620, 0o666] {
+            mode(&file, bits);
+            refused("others may write it");
+        }
+        mode(&file, 0o644);
+        mode(dir.path(), 0o777);
+        refused("others may write the folder");
+        mode(dir.path(), 0o1777);
+        assert_eq!(list(dir.path()).unwrap().len(), 1);
+        if geteuid().is_root() {
+            chown(&file, Some(4_100_010), None).unwrap();
+            refused("it belongs to uid 4100010");
+        }
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        refused("no plain file");
     }
 
     #[test]

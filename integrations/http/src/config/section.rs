@@ -1,6 +1,6 @@
 //! The keys of `http.toml`.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, marker::PhantomData, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
 use secmon_protocol::{message::client::Role, units};
@@ -17,10 +17,13 @@ pub struct Config {
     /// The folder of what it keeps; `--state-dir` wins.
     pub state_dir: Option<PathBuf>,
     /// Where it listens; `--listen` wins.
+    #[serde(deserialize_with = "one_or_many")]
     pub listen: Vec<Listen>,
     /// Names that it answers to, beside localhost and the addresses that it listens on.
+    #[serde(deserialize_with = "one_or_many")]
     pub(crate) hosts: Vec<String>,
     /// Origins whose pages may ask with a token: `https://grafana.example.org`.
+    #[serde(deserialize_with = "one_or_many")]
     pub(crate) cors: Vec<String>,
     pub(crate) unix: UnixSection,
     pub(crate) tls: Option<TlsSection>,
@@ -90,6 +93,7 @@ pub(crate) struct TlsSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProxySection {
+    #[serde(deserialize_with = "one_or_many")]
     pub(crate) trusted: Vec<Network>,
     pub(crate) header: ProxyHeader,
 }
@@ -222,4 +226,29 @@ fn size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
 
 fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     units::duration(&String::deserialize(from)?).map_err(de::Error::custom)
+}
+
+/// A list, of which one may be written without brackets. By hand, so that an error about the one value keeps its words.
+fn one_or_many<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct OneOrMany<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> de::Visitor<'de> for OneOrMany<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text in quotes, or a list of them")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+            Ok(vec![T::deserialize(de::value::StrDeserializer::new(text))?])
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut all = vec![];
+            while let Some(one) = list.next_element()? {
+                all.push(one);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_any(OneOrMany(PhantomData))
 }

@@ -22,6 +22,19 @@ fn an_empty_file_is_one_that_works() {
 }
 
 #[test]
+fn one_of_a_list_may_be_written_without_brackets() {
+    let one = check(
+        "listen = \"127.0.0.1:1\"\nhosts = \"monitor\"\ncors = \"https://a\"\n[proxy]\ntrusted = \"10.0.0.1\"",
+    );
+    let many = check(
+        "listen = [\"127.0.0.1:1\"]\nhosts = [\"monitor\"]\ncors = [\"https://a\"]\n[proxy]\ntrusted = [\"10.0.0.1\"]",
+    );
+    assert_eq!(format!("{:?}", one.unwrap()), format!("{:?}", many.unwrap()));
+    refused("listen = \"7380\"", &["\"7380\" is neither ADDR:PORT"]);
+    refused("listen = 7380", &["a text in quotes"]);
+}
+
+#[test]
 fn tokens_never_cross_a_network_in_the_clear() {
     for address in ["0.0.0.0:7380", "192.0.2.1:80", "[::]:7380", "[::ffff:192.0.2.1]:80"] {
         let listen = format!("listen = [\"127.0.0.1:1\", \"{address}\"]\n");

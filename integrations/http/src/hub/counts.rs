@@ -1,12 +1,14 @@
 //! What is counted, for `/metrics`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
+
+use crate::access::{Id, Principal};
 
 /// Most combinations of method, route and status that are counted apart. Routes and statuses are ours, so it is never reached.
 const MAX_REQUESTS: usize = 1024;
@@ -55,16 +57,34 @@ pub(crate) struct Counts {
     /// Runs whose output is being passed on.
     pub(crate) running: AtomicUsize,
     listeners: [AtomicUsize; 3],
+    /// Of each who has some.
+    listeners_of: Mutex<HashMap<Id, usize>>,
     requests: Mutex<BTreeMap<Request, u64>>,
 }
 
 impl Counts {
-    /// Counts a listener for as long as it is held; none where `most` listen already.
-    pub(crate) fn listen(self: &Arc<Self>, kind: Kind, most: usize) -> Option<Listening> {
-        let listening = Listening { counts: self.clone(), kind };
+    /// Counts a listener for as long as it is held; none where `most` listen already, or `most_of_one` of who asks.
+    pub(crate) fn listen(
+        self: &Arc<Self>,
+        kind: Kind,
+        who: &Principal,
+        most: usize,
+        most_of_one: usize,
+    ) -> Option<Listening> {
+        let listening = Listening { counts: self.clone(), kind, id: who.id() };
         self.listeners[kind as usize].fetch_add(1, Ordering::Relaxed);
+        let of_one = {
+            let mut all = self.listeners_of();
+            let of_one = all.entry(who.id()).or_default();
+            *of_one += 1;
+            *of_one
+        };
         let all: usize = Kind::ALL.iter().map(|kind| self.listeners(*kind)).sum();
-        (all <= most).then_some(listening)
+        (all <= most && of_one <= most_of_one).then_some(listening)
+    }
+
+    fn listeners_of(&self) -> MutexGuard<'_, HashMap<Id, usize>> {
+        self.listeners_of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many listen so.
@@ -92,6 +112,7 @@ impl Counts {
 pub(crate) struct Listening {
     counts: Arc<Counts>,
     kind: Kind,
+    id: Id,
 }
 
 impl Listening {
@@ -104,5 +125,32 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.counts.listeners[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
+        if let Entry::Occupied(mut count) = self.counts.listeners_of().entry(self.id.clone()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secmon_protocol::message::client::Role;
+
+    use super::*;
+    use crate::access::By;
+
+    #[test]
+    fn one_who_listens_often_leaves_room_for_others() {
+        let who = |by, name| Principal::new(by, name, Role::Viewer, &[], &[]);
+        let counts = Arc::new(Counts::default());
+        let listen = |who: &Principal| counts.listen(Kind::Sse, who, 5, 3);
+        let (a, b) = (who(By::Token, "a"), who(By::User, "a"));
+        let of_a: Vec<Listening> = (0..9).filter_map(|_| listen(&a)).collect();
+        let of_b: Vec<Listening> = (0..9).filter_map(|_| listen(&b)).collect();
+        assert_eq!((of_a.len(), of_b.len(), counts.listeners(Kind::Sse)), (3, 2, 5));
+        drop((of_a, of_b));
+        assert!(counts.listeners_of().is_empty() && counts.listeners(Kind::Sse) == 0);
     }
 }

@@ -7,7 +7,7 @@ use secmon_client::Item;
 use secmon_protocol::{
     ecs,
     event::{Detail, Event, EventType},
-    ids::{Cursor, NodeId},
+    ids::{Cursor, NodeId, NodeName},
     message::client::{Gap, NodeDetail},
     state_event,
     time::UnixNanos,
@@ -19,8 +19,13 @@ const OVERHEAD: usize = 160;
 /// What a record is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum About {
-    /// A node, by its id and its name at the time.
-    Node(NodeId, String),
+    /// A node.
+    Node {
+        /// Its id as text, made once and not by each listener's filter.
+        id: String,
+        /// Its name at the time.
+        name: String,
+    },
     /// The hub.
     Hub,
     /// The stream itself, which misses something: for everybody.
@@ -81,22 +86,30 @@ impl Entry {
 
     /// What stands of a node at a place.
     pub(crate) fn state(node: &NodeDetail, at: Cursor, now: UnixNanos) -> Arc<Self> {
-        let about = About::Node(node.summary.id, node.summary.name.as_str().to_owned());
+        let about = About::node(node.summary.id, &node.summary.name);
         let lines = state_event::state_of(node, at, now).iter().map(Line::of).collect();
         Arc::new(Self { cursor: at, about, lines })
     }
 
     /// What it costs in memory.
     pub(crate) fn cost(&self) -> usize {
-        OVERHEAD + self.lines.iter().map(|line| OVERHEAD + line.json.len()).sum::<usize>()
+        let about = match &self.about {
+            About::Node { id, name } => id.len() + name.len(),
+            About::Hub | About::Stream => 0,
+        };
+        OVERHEAD + about + self.lines.iter().map(|line| OVERHEAD + line.json.len()).sum::<usize>()
     }
 }
 
 impl About {
     fn of(event: &Event) -> Self {
         match &event.node {
-            Some((id, name)) => Self::Node(*id, name.as_str().to_owned()),
+            Some((id, name)) => Self::node(*id, name),
             None => Self::Hub,
         }
+    }
+
+    fn node(id: NodeId, name: &NodeName) -> Self {
+        Self::Node { id: id.to_string(), name: name.as_str().to_owned() }
     }
 }

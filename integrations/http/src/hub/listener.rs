@@ -14,9 +14,9 @@ use secmon_protocol::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, Sleep, sleep, timeout_at},
+    time::{Instant, Sleep, sleep, sleep_until, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     AGENT, Hub,
@@ -59,7 +59,7 @@ pub(crate) enum Said {
 pub(crate) enum Next {
     /// With this; one thing at least.
     Said(Vec<Said>),
-    /// Nothing for [`QUIET`].
+    /// Nothing for [`QUIET`], less a second at most.
     Quiet,
     /// It is over, and why.
     Over(Over),
@@ -74,6 +74,9 @@ pub(crate) enum Over {
     /// Who listens may no longer.
     #[error("the token or the session has ended")]
     Ended,
+    /// What stands was fetched for it, and it took too little of it for too long.
+    #[error("what stands was read too slowly; connect again")]
+    Slow,
     /// The hub refuses.
     #[error("{0}")]
     Refused(ClientError),
@@ -84,8 +87,13 @@ pub(crate) struct Listener {
     walk: Walk,
     /// The last cursor that was told.
     told: Option<Cursor>,
+    /// When it was told something last.
+    spoke: Instant,
+    /// Looks at that. It is not set anew with each event, but finds out when it rings.
     quiet: Pin<Box<Sleep>>,
-    ended: CancellationToken,
+    /// Waited for from one event to the next, and not once more for each.
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
     counted: Listening,
 }
 
@@ -103,8 +111,16 @@ impl Listener {
         counted: Listening,
     ) -> Result<Self, ClientError> {
         let walk = Walk::open(hub, from, selection).await?;
-        let told = walk.at;
-        Ok(Self { walk, told, quiet: Box::pin(sleep(QUIET)), ended, counted })
+        let (told, spoke) = (walk.at, Instant::now());
+        Ok(Self {
+            quiet: Box::pin(sleep_until(hub.on_the_second(spoke + QUIET))),
+            stopped: Box::pin(hub.cancel.clone().cancelled_owned()),
+            ended: Box::pin(ended.cancelled_owned()),
+            walk,
+            told,
+            spoke,
+            counted,
+        })
     }
 
     /// The place up to which everything was told or was not wanted; none before it began.
@@ -119,17 +135,27 @@ impl Listener {
 
     /// What comes next. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Next {
-        let hub = self.walk.hub.clone();
-        let said = tokio::select! {
-            biased;
-            () = hub.cancel.cancelled() => return Next::Over(Over::Stopped),
-            () = self.ended.cancelled() => return Next::Over(Over::Ended),
-            said = self.walk.next() => said,
-            () = &mut self.quiet => Ok(vec![]),
+        let said = loop {
+            tokio::select! {
+                biased;
+                () = &mut self.stopped => return Next::Over(Over::Stopped),
+                () = &mut self.ended => return Next::Over(Over::Ended),
+                said = self.walk.next() => break said,
+                () = &mut self.quiet => {
+                    let due = self.walk.hub.on_the_second(self.spoke + QUIET);
+                    if due <= Instant::now() {
+                        break Ok(vec![]);
+                    }
+                    self.quiet.as_mut().reset(due);
+                }
+            }
         };
-        self.quiet.as_mut().reset(Instant::now() + QUIET);
+        self.spoke = Instant::now();
+        if self.quiet.is_elapsed() {
+            self.quiet.as_mut().reset(self.walk.hub.on_the_second(self.spoke + QUIET));
+        }
         match said {
-            Err(error) => Next::Over(Over::Refused(error)),
+            Err(over) => Next::Over(over),
             Ok(said) if !said.is_empty() => {
                 self.told = self.walk.at;
                 Next::Said(said)
@@ -205,8 +231,8 @@ impl Walk {
             }
             StartFrom::Snapshot | StartFrom::Time(_) => {}
         }
-        walk.place = match hub.catch_ups.now() {
-            None => Place::Waiting(hub.catch_ups.queue()),
+        walk.place = match hub.catch_ups.now(walk.selection.who()) {
+            None => Place::Waiting(hub.catch_ups.queue(walk.selection.who())),
             Some(permit) => {
                 let mut follow = walk.follow();
                 match follow.connect().await {
@@ -225,8 +251,16 @@ impl Walk {
     }
 
     /// What comes next; one thing at least. Safe to cancel: nothing is awaited between a step and what it gives out.
-    async fn next(&mut self) -> Result<Vec<Said>, ClientError> {
+    async fn next(&mut self) -> Result<Vec<Said>, Over> {
         loop {
+            // What stands may be much: only who has a turn has it in memory.
+            if self.state.is_some()
+                && let Place::Behind(lease) = &self.place
+                && !lease.keep()
+            {
+                self.state = None;
+                return Err(Over::Slow);
+            }
             if let Some(said) = self.states() {
                 if said.is_empty() {
                     continue;
@@ -251,7 +285,7 @@ impl Walk {
                         self.wait();
                         continue;
                     }
-                    self.behind().await?
+                    self.behind().await.map_err(Over::Refused)?
                 }
             };
             if !said.is_empty() {
@@ -268,7 +302,7 @@ impl Walk {
     }
 
     fn wait(&mut self) {
-        self.place = Place::Waiting(self.hub.catch_ups.queue());
+        self.place = Place::Waiting(self.hub.catch_ups.queue(self.selection.who()));
     }
 
     async fn begin(&mut self) -> Vec<Said> {

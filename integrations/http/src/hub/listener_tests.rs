@@ -12,7 +12,10 @@ use secmon_protocol::{
     auth::{AuthAction, AuthEvent},
     codec,
     ids::{Epoch, LogId, NodeId, Seq},
-    message::client::{ClientToHub, HubToClient, Role, WhoAmI},
+    message::{
+        client::{ClientToHub, HubToClient, NodeSummary, Presence, Role, WhoAmI},
+        node::HostFacts,
+    },
     record::{Envelope, LogRecord, Origin},
 };
 use serde_json::Value;
@@ -84,12 +87,17 @@ impl FakeHub {
         for frame in send(welcome) {
             frames.send(frame).await.ok()?;
         }
+        let mut snapshot = None;
         let (request, mut at) = loop {
             match codec::decode(&frames.next().await?.ok()?).ok()? {
                 ClientToHub::Subscribe { request, from, .. } => match from {
                     StartFrom::Cursor(cursor) => break (request, cursor.n),
                     StartFrom::Now => break (request, *newest.borrow()),
-                    StartFrom::Snapshot | StartFrom::Time(_) => break (request, 0),
+                    StartFrom::Time(_) => break (request, 0),
+                    StartFrom::Snapshot => {
+                        snapshot = Some((0..40).map(node).collect());
+                        break (request, *newest.borrow());
+                    }
                 },
                 ClientToHub::WhoAmI { request } => {
                     let who = Box::new(WhoAmI { uid: 0, user: None, groups: vec![], rules: vec![] });
@@ -101,7 +109,7 @@ impl FakeHub {
             }
         };
         let after = self.cursor(at);
-        for frame in send(HubToClient::Subscribed { request, after, snapshot: None }) {
+        for frame in send(HubToClient::Subscribed { request, after, snapshot, whole: true }) {
             frames.send(frame).await.ok()?;
         }
         loop {
@@ -119,6 +127,22 @@ impl FakeHub {
     }
 }
 
+fn node(n: u8) -> NodeDetail {
+    let summary = NodeSummary {
+        id: NodeId([n; 16]),
+        name: format!("web-{n}").parse().unwrap(),
+        presence: Presence::Away { since: UnixNanos(1) },
+        agent: "0.1.0".to_owned(),
+        address: String::new(),
+        facts: HostFacts::default(),
+        clock_offset: 0,
+        facets: vec![],
+        commands: 0,
+        stale: false,
+    };
+    NodeDetail { summary, commands: vec![], entries: vec![] }
+}
+
 fn record(cursor: Cursor) -> bytes::Bytes {
     let event = AuthEvent::new(UnixNanos(1), "sshd", None, AuthAction::Failed, "no");
     codec::encode(&LogRecord {
@@ -132,8 +156,8 @@ fn record(cursor: Cursor) -> bytes::Bytes {
 
 async fn listen(hub: &Arc<Hub>, from: StartFrom) -> Listener {
     let who = Principal::new(By::Token, "laptop", Role::Viewer, &[], &[]);
+    let counted = hub.counts.listen(Kind::Sse, &who, 1000, 1000).unwrap();
     let selection = Selection::new(vec![], vec![], who);
-    let counted = hub.counts.listen(Kind::Sse, 1000).unwrap();
     Listener::open(hub, from, selection, CancellationToken::new(), counted).await.unwrap()
 }
 
@@ -209,7 +233,7 @@ async fn one_that_catches_up_and_does_not_read_loses_its_turn_and_nothing_else()
     let hub = Hub::start_with(&place, &cancel, 8000);
     fake.write(5000);
     let mut stuck = vec![];
-    for _ in 0..30 {
+    for _ in 0..16 {
         // It has begun, and reads no further.
         let mut listener = listen(&hub, StartFrom::Time(UnixNanos(0))).await;
         let began = tokio::time::timeout(Duration::from_millis(50), listener.next()).await;
@@ -217,5 +241,44 @@ async fn one_that_catches_up_and_does_not_read_loses_its_turn_and_nothing_else()
     }
     let all = tokio::time::timeout(Duration::from_secs(60), read(hub.clone(), 1, 5000)).await;
     assert_eq!(all.expect("a turn comes").len(), 5000);
+    cancel.cancel();
+}
+
+/// The state of all nodes was held for whoever asked for it and read a little of it now and then, however many they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_is_held_for_those_alone_who_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start(folder.path());
+    let cancel = CancellationToken::new();
+    let place = Place { socket: fake.socket.clone(), state_dir: folder.path().to_owned() };
+    let hub = Hub::start_with(&place, &cancel, 8000);
+    let mut slow = listen(&hub, StartFrom::Snapshot).await;
+    assert!(matches!(slow.next().await, Next::Said(_)));
+    // Its turn is taken from it.
+    while hub.catch_up_counts().1 > 0 {
+        sleep(LOOK / 30).await;
+    }
+    assert!(matches!(slow.next().await, Next::Over(Over::Slow)));
+    let (mut again, mut nodes) = (listen(&hub, StartFrom::Snapshot).await, 0);
+    loop {
+        let Next::Said(said) = again.next().await else { panic!("it is read, and not cut") };
+        nodes += said.iter().filter(|said| matches!(said, Said::State(_))).count();
+        if said.iter().any(|said| matches!(said, Said::Progress(_))) {
+            break;
+        }
+    }
+    assert_eq!(nodes, 40);
+    cancel.cancel();
+}
+
+#[tokio::test]
+async fn signs_of_life_come_together_and_never_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place { socket: folder.path().join("none"), state_dir: folder.path().to_owned() };
+    let cancel = CancellationToken::new();
+    let hub = Hub::start_with(&place, &cancel, 8000);
+    let moments: Vec<_> =
+        (0..1000).map(|ms| hub.on_the_second(hub.began + QUIET + Duration::from_millis(ms))).collect();
+    assert!(moments.iter().all(|moment| *moment == hub.began + QUIET));
     cancel.cancel();
 }

@@ -23,11 +23,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use secmon_protocol::time::UnixNanos;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::{asking::Asking, catch_up::CatchUps, counts::Counts, nodes::NodeList, ring::Ring};
@@ -56,6 +57,7 @@ pub(crate) struct Hub {
     /// Counters.
     pub(crate) counts: Arc<Counts>,
     connected: AtomicBool,
+    began: Instant,
     /// The hub is there again.
     back: Notify,
 }
@@ -76,6 +78,7 @@ impl Hub {
             nodes: NodeList::default(),
             counts: Arc::default(),
             connected: AtomicBool::new(false),
+            began: Instant::now(),
             back: Notify::new(),
         });
         // It ends with `cancel`, and has nothing to say then.
@@ -91,6 +94,12 @@ impl Hub {
     /// The hub's version, of the latest connection to it; none before there was one.
     pub(crate) fn version(&self) -> Option<String> {
         self.asking.version()
+    }
+
+    /// The last full second, counted from the start, that is not after `at`: those who listen are given their signs of life
+    /// together, so that a thousand of them wake an idle bridge no oftener than a few.
+    fn on_the_second(&self, at: Instant) -> Instant {
+        self.began + Duration::from_secs(at.saturating_duration_since(self.began).as_secs())
     }
 
     /// Ends when the bridge does.

@@ -28,6 +28,11 @@ impl Selection {
         Self { asked: Filter { nodes, types }, nodes: by_node, types: by_type, who }
     }
 
+    /// Who listens.
+    pub(crate) fn who(&self) -> &Principal {
+        &self.who
+    }
+
     /// What to ask of the hub for it: at least all that is wanted. Never everything, for then the hub's follower would take
     /// records that the bridge may not see for lost ones.
     pub(crate) fn filter(&self) -> Filter {
@@ -61,8 +66,8 @@ impl Selection {
 
     fn wants_about(&self, about: &About) -> bool {
         match about {
-            About::Node(id, name) => {
-                self.who.may_see(name) && (self.nodes.matches(name) || self.nodes.matches(&id.to_string()))
+            About::Node { id, name } => {
+                self.who.may_see(name) && (self.nodes.matches(name) || self.nodes.matches(id))
             }
             About::Hub => self.who.may_see_hub() && self.nodes.matches(NodeName::hub().as_str()),
             About::Stream => true,

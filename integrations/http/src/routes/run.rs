@@ -171,7 +171,7 @@ fn read(
     // A form of another site cannot send this type without asking first.
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
-        let detail = "the body is taken as application/json alone";
+        let detail = "the body is JSON; say so with Content-Type: application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
     }
     let With { args, stdin } = serde_json::from_slice(&body)

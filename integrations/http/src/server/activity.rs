@@ -50,16 +50,28 @@ impl Activity {
         Doing { activity: self.clone(), id }
     }
 
-    /// Why the connection is to be ended, where it is: no request came in `first`, no further one in `idle`, or an answer is
-    /// stuck for `stuck`.
-    pub(super) fn overdue(&self, first: Duration, idle: Duration, stuck: Duration) -> Option<&'static str> {
+    /// When to look again: nothing can be overdue before. Or why the connection is to be ended: no request came in `first`, no
+    /// further one in `idle`, or an answer is stuck for `stuck`.
+    pub(super) fn look(
+        &self,
+        now: Instant,
+        first: Duration,
+        idle: Duration,
+        stuck: Duration,
+    ) -> Result<Instant, &'static str> {
         let state = self.lock();
-        if state.requests.is_empty() {
+        let (due, why) = if state.requests.is_empty() {
             let (within, why) = if state.begun { (idle, "idle") } else { (first, "no request came") };
-            return (state.idle.elapsed() >= within).then_some(why);
+            (Some(state.idle + within), why)
+        } else {
+            let oldest = state.requests.values().flatten().min();
+            (oldest.map(|since| *since + stuck), "an answer is not read")
+        };
+        match due {
+            Some(due) if due <= now => Err(why),
+            // What begins from now on cannot be overdue sooner.
+            _ => Ok(due.unwrap_or(now + stuck).min(now + idle.min(stuck))),
         }
-        let is_stuck = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() >= stuck);
-        state.requests.values().any(is_stuck).then_some("an answer is not read")
     }
 }
 
@@ -123,5 +135,40 @@ impl http_body::Body for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(75);
+    const STUCK: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn it_is_looked_at_when_it_can_be_overdue_and_no_sooner() {
+        let activity = Activity::new();
+        let began = activity.lock().idle;
+        let look = |after| activity.look(began + after, FIRST, IDLE, STUCK);
+        assert_eq!(look(Duration::ZERO), Ok(began + FIRST));
+        assert_eq!(look(FIRST), Err("no request came"));
+        // A stream that says nothing is never overdue, and is not looked at more often than it could be stuck.
+        let doing = activity.begin();
+        for hours in [0, 1, 24] {
+            let after = Duration::from_secs(hours * 3600);
+            assert_eq!(look(after), Ok(began + after + STUCK));
+        }
+        doing.handed_out(Some(began + FIRST));
+        assert_eq!(look(FIRST + IDLE), Err("an answer is not read"));
+        assert_eq!(look(FIRST * 2), Ok(began + FIRST + STUCK));
+        doing.handed_out(None);
+        assert_eq!(look(FIRST + IDLE), Ok(began + FIRST + IDLE + STUCK));
+        drop(doing);
+        let idle = activity.lock().idle;
+        let look = |after| activity.look(idle + after, FIRST, IDLE, STUCK);
+        // It may begin, and be stuck, before it has been idle for too long.
+        assert_eq!(look(Duration::ZERO), Ok(idle + STUCK));
+        assert_eq!(look(IDLE), Err("idle"));
     }
 }

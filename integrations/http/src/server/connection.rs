@@ -10,7 +10,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
@@ -45,7 +45,8 @@ pub(super) struct Deadlines {
     pub(super) idle: Duration,
     /// A write that makes no progress, an answer of which nothing is taken.
     pub(super) stuck: Duration,
-    /// How often that is looked at.
+    /// How often that is looked at, at most: all connections at the same moments, so that a thousand which are idle wake the
+    /// bridge no oftener than one.
     pub(super) look: Duration,
 }
 
@@ -63,11 +64,20 @@ pub(super) struct Shared {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) places: Arc<Places>,
     pub(super) deadlines: Deadlines,
+    /// Looks are counted from here.
+    pub(super) began: Instant,
     pub(super) tasks: TaskTracker,
     /// No further request; streams end.
     pub(super) stop: CancellationToken,
     /// Nothing at all any more.
     pub(super) kill: CancellationToken,
+}
+
+/// The first of the moments, one `every` so often since `began`, that is not before `due`.
+fn on_the_beat(due: Instant, began: Instant, every: Duration) -> Instant {
+    let since = due.saturating_duration_since(began).as_nanos();
+    let beats = since.div_ceil(every.as_nanos().max(1));
+    began + every * u32::try_from(beats).unwrap_or(u32::MAX)
 }
 
 impl Shared {
@@ -113,8 +123,7 @@ where
     let builder = shared.builder();
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let Deadlines { head, idle, stuck, look, .. } = shared.deadlines;
-    let mut looks = interval(look);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = pin!(sleep_until(Instant::now()));
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -129,12 +138,28 @@ where
                 connection.as_mut().graceful_shutdown();
             }
             () = shared.kill.cancelled() => return,
-            _ = looks.tick() => {
-                if let Some(why) = activity.overdue(head, idle, stuck) {
+            () = looks.as_mut() => match activity.look(Instant::now().into_std(), head, idle, stuck) {
+                Ok(next) => looks.as_mut().reset(on_the_beat(next.into(), shared.began, look)),
+                Err(why) => {
                     debug!(why, "a connection was ended");
                     return;
                 }
-            }
+            },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_at_common_moments_and_never_early() {
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        for (due, at) in [(0, 0), (1, 5), (4_999, 5), (5_000, 5), (5_001, 10), (86_400_001, 86_405)] {
+            let due = began + Duration::from_millis(due);
+            assert_eq!(on_the_beat(due, began, second * 5), began + second * at);
+        }
+        assert_eq!(on_the_beat(began, began + second, second), began + second);
     }
 }

@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use super::{
     connection::{self, Shared},
     patient::Patient,
+    places::From,
     unix::Socket,
 };
 use crate::access::Peer;
@@ -128,7 +129,7 @@ fn enter_tcp(stream: TcpStream, from: SocketAddr, shared: &Arc<Shared>) -> bool 
         debug!(%remote, "a connection in the clear that is from no named proxy was closed");
         return true;
     }
-    let Some(place) = shared.places.take(Some(remote)) else { return false };
+    let Some(place) = shared.places.take(From::Address(remote)) else { return false };
     let Ok(local) = stream.local_addr() else { return true };
     // Small answers are to go at once; a stream of events is nothing else.
     let _ = stream.set_nodelay(true);
@@ -155,7 +156,9 @@ fn enter_tcp(stream: TcpStream, from: SocketAddr, shared: &Arc<Shared>) -> bool 
 
 /// Whether there is a place.
 fn enter_unix(stream: UnixStream, shared: &Arc<Shared>) -> bool {
-    let Some(place) = shared.places.take(None) else { return false };
+    // SO_PEERCRED, unix(7): it is there from the connection on.
+    let Ok(cred) = stream.peer_cred() else { return true };
+    let Some(place) = shared.places.take(From::User(cred.uid())) else { return false };
     let task = shared.clone();
     shared.tasks.spawn(async move {
         // Looking up a name may wait for whatever nsswitch.conf(5) names.

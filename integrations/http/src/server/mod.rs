@@ -47,6 +47,9 @@ use crate::{
 
 /// How long what is being answered may take when the bridge stops. Streams end at once.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How often tokens and sessions are looked at for those who ask for nothing, and so how long a stream of a revoked one may
+/// run on.
+const LOOK: Duration = Duration::from_secs(1);
 /// Open files beside connections: the runtime's, the listeners, those to the hub.
 const OWN_FILES: u64 = 256;
 
@@ -127,7 +130,7 @@ impl Server {
         let Self { doors, access, users, tls, places, deadlines } = self;
         let app = layers::app(known, open, &access);
         let (connections, kill) = (TaskTracker::new(), CancellationToken::new());
-        let mut tasks = JoinSet::new();
+        let (mut tasks, began) = (JoinSet::new(), tokio::time::Instant::now());
         for door in doors {
             door.says(tls.is_some());
             let shared = connection::Shared {
@@ -136,16 +139,14 @@ impl Server {
                 tls: tls.clone(),
                 places: places.clone(),
                 deadlines,
+                began,
                 tasks: connections.clone(),
                 stop: access.stop.clone(),
                 kill: kill.clone(),
             };
             tasks.spawn(listen::run(door, Arc::new(shared)));
         }
-        let watched = access.clone();
-        tasks.spawn(async move { watched.keyring.watch(watched.stop.clone()).await });
-        let watched = access.clone();
-        tasks.spawn(async move { watched.sessions.watch(&watched.keyring, watched.stop.clone()).await });
+        tasks.spawn(watch(access.clone()));
         tasks.spawn(reload(tls, access.stop.clone()));
         cancel.cancelled().await;
         access.stop.cancel();
@@ -158,6 +159,14 @@ impl Server {
             let _ = timeout(DRAIN, connections.wait()).await;
         }
         Ok(())
+    }
+}
+
+/// Looks at tokens and sessions again and again, for those whose streams run while they ask for nothing.
+async fn watch(access: Arc<Access>) {
+    while access.stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        access.keyring.look_again();
+        access.sessions.sweep(&access.keyring);
     }
 }
 

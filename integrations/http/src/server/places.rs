@@ -8,6 +8,15 @@ use std::{
 
 use crate::access::{origin::Proxies, pace::source};
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum From {
+    /// A machine.
+    Address(IpAddr),
+    /// A user of this one, by a Unix socket.
+    User(u32),
+}
+
 /// The connections there may be.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -20,14 +29,14 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct Count {
     all: usize,
-    of: HashMap<IpAddr, usize>,
+    of: HashMap<From, usize>,
 }
 
 /// The place of one connection, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Taken {
     places: Arc<Places>,
-    of: Option<IpAddr>,
+    of: From,
 }
 
 impl Places {
@@ -41,20 +50,25 @@ impl Places {
     }
 
     /// A place for one who comes from there; nothing where there is none. A proxy brings many, and people of this machine share
-    /// one address: neither may have all places, and both more than an address far away.
-    pub(super) fn take(self: &Arc<Self>, from: Option<IpAddr>) -> Option<Taken> {
+    /// one address: neither may have all places, and both more than an address far away. By a Unix socket anybody may come who
+    /// can open its file, so that one user has half of them at most.
+    pub(super) fn take(self: &Arc<Self>, from: From) -> Option<Taken> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let near = from.is_none_or(|from| from.to_canonical().is_loopback() || self.proxies.trusts(from));
-        let most = if near { (self.all - self.all / 8).max(1) } else { self.per_address.min(self.all) };
-        let of = from.map(source);
-        let have = of.and_then(|of| taken.of.get(&of).copied()).unwrap_or(0);
+        let (of, most) = match from {
+            From::User(_) => (from, (self.all / 2).max(1)),
+            From::Address(from) => {
+                let near = from.to_canonical().is_loopback() || self.proxies.trusts(from);
+                let most =
+                    if near { (self.all - self.all / 8).max(1) } else { self.per_address.min(self.all) };
+                (From::Address(source(from)), most)
+            }
+        };
+        let have = taken.of.get(&of).copied().unwrap_or(0);
         if taken.all >= self.all || have >= most {
             return None;
         }
         taken.all += 1;
-        if let Some(of) = of {
-            *taken.of.entry(of).or_default() += 1;
-        }
+        *taken.of.entry(of).or_default() += 1;
         Some(Taken { places: self.clone(), of })
     }
 }
@@ -63,9 +77,7 @@ impl Drop for Taken {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.all -= 1;
-        if let Some(of) = self.of
-            && let Entry::Occupied(mut count) = taken.of.entry(of)
-        {
+        if let Entry::Occupied(mut count) = taken.of.entry(self.of) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -82,7 +94,7 @@ mod tests {
     fn one_address_cannot_take_the_places_of_others() {
         let trusted = vec!["10.0.0.1/32".parse().unwrap()];
         let places = Arc::new(Places::new(16, 2, Proxies { trusted, ..Proxies::default() }));
-        let address = |text: &str| Some(text.parse().unwrap());
+        let address = |text: &str| From::Address(text.parse().unwrap());
         let of = |text, times: usize| -> Vec<Taken> {
             (0..times).filter_map(|_| places.take(address(text))).collect()
         };
@@ -92,8 +104,18 @@ mod tests {
         assert_eq!(proxy.len(), 14);
         let subnet = [of("2001:db8::1", 1), of("2001:db8::2", 1)];
         assert_eq!(subnet.iter().flatten().count(), 2);
-        assert!(places.take(address("192.0.2.1")).is_none() && places.take(None).is_none(), "all are taken");
+        assert!(
+            places.take(address("192.0.2.1")).is_none() && places.take(From::User(1)).is_none(),
+            "all are taken"
+        );
         drop((proxy, subnet));
-        assert!(places.taken.lock().unwrap().of.is_empty() && places.take(None).is_some());
+        assert!(places.taken.lock().unwrap().of.is_empty());
+        // Whoever could open the socket's file had all places, and nobody else one.
+        let user = |uid, times: usize| -> Vec<Taken> {
+            (0..times).filter_map(|_| places.take(From::User(uid))).collect()
+        };
+        let stranger = user(4_100_001, 20);
+        assert_eq!(stranger.len(), 8);
+        assert!(places.take(address("192.0.2.1")).is_some() && places.take(From::User(0)).is_some());
     }
 }

@@ -32,13 +32,19 @@ impl Socket {
         };
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.file_type().is_socket() => {
-                if StdStream::connect(path).is_ok() {
-                    let path = path.display();
-                    return Err(format!(
-                        "another program listens on {path}; stop it, or choose another path"
-                    ));
+                match StdStream::connect(path) {
+                    Ok(_) => {
+                        let path = path.display();
+                        return Err(format!(
+                            "another program listens on {path}; stop it, or choose another path"
+                        ));
+                    }
+                    // Nobody listens there, connect(2). Whatever else it says, somebody may.
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                        fs::remove_file(path).map_err(failed("remove what a dead bridge left,"))?;
+                    }
+                    Err(error) => return Err(failed("find out whether anybody listens on")(error)),
                 }
-                fs::remove_file(path).map_err(failed("remove what a dead bridge left,"))?;
             }
             Ok(_) => {
                 return Err(format!("{} is there and is not a socket; choose another path", path.display()));

@@ -150,7 +150,8 @@ async fn serve(stream: UnixStream, mut shared: Shared) -> Option<()> {
                     StartFrom::Cursor(cursor) => cursor,
                     _ => Cursor { log: LOG, n: *shared.newest.borrow() },
                 };
-                send(&mut frames, &HubToClient::Subscribed { request, after, snapshot: None }).await?;
+                send(&mut frames, &HubToClient::Subscribed { request, after, snapshot: None, whole: true })
+                    .await?;
                 place = Some((request, after.n));
                 shared.subscriptions.fetch_add(1, Ordering::SeqCst);
             }

@@ -84,7 +84,7 @@ impl Outgoing {
 }
 
 impl Api {
-    pub(crate) fn new(base: &str, token: &Secret) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(base: &str, token: &Secret) -> Result<Self, web::NoHttps> {
         let base = Secret::new(format!("{}/bot{}", base.trim_end_matches('/'), token.expose()));
         Ok(Self { http: web::client()?, base, pace: Arc::default(), moved: Arc::default() })
     }

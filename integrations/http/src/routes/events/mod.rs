@@ -29,6 +29,8 @@ use crate::{
 
 /// Those who listen at once. One costs some KiB; the server's own limit of connections is reached before.
 const MAX_LISTENERS: usize = 10_000;
+/// Of them, of one token or user.
+const MAX_OF_ONE: usize = 2_500;
 
 /// What somebody wants to hear.
 struct Wanted {
@@ -66,8 +68,8 @@ impl Wanted {
     }
 
     async fn listen(self, hub: &Arc<Hub>, kind: Kind) -> Result<Listener, Problem> {
-        let counted = hub.counts.listen(kind, MAX_LISTENERS).ok_or_else(|| {
-            let detail = format!("{MAX_LISTENERS} others listen already; try again later");
+        let counted = hub.counts.listen(kind, self.selection.who(), MAX_LISTENERS, MAX_OF_ONE).ok_or_else(|| {
+            let detail = format!("too many listen already: {MAX_LISTENERS}, or {MAX_OF_ONE} of this token or user; try again later");
             let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many", detail);
             problem.retry_after = Some(10);
             problem
@@ -86,7 +88,7 @@ pub(super) fn over(why: &Over) -> Problem {
     match why {
         Over::Refused(error) => error.clone().into(),
         Over::Ended => Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", why.to_string()),
-        Over::Stopped => {
+        Over::Stopped | Over::Slow => {
             let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", why.to_string());
             problem.retry_after = Some(1);
             problem

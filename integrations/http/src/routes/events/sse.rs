@@ -3,11 +3,12 @@
 //! `id:` stands on the last event of a record alone, and is its cursor: an EventSource that comes back names the last one it
 //! had, and goes on behind that record. So nothing is left out and no record is cut in two.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, fmt::Write as _};
 
 use axum::{body::Body, response::Response};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::stream;
+use secmon_protocol::ids::Cursor;
 
 use super::super::answer;
 use crate::{
@@ -18,6 +19,13 @@ use crate::{
 /// How long an EventSource waits before it comes back, in milliseconds: a bridge that is restarted is back in a moment.
 const RETRY: &[u8] = b"retry: 1000\n\n";
 
+/// Behind it stands its id. Without data it would not be dispatched.
+const PROGRESS: &[u8] = b"event: progress\ndata: {}\n";
+/// What stands around an event's line: `data: ` and two ends of lines.
+const FRAME: usize = 8;
+/// The longest line with an id, and the empty one behind it: a log's 16 digits, a number's 20.
+const ID: usize = 4 + 16 + 1 + 20 + 2;
+
 /// The stream of a listener.
 pub(super) fn answer(listener: Listener) -> Result<Response, Problem> {
     let parts = stream::unfold((Some(listener), true), async |(listener, first)| {
@@ -27,7 +35,8 @@ pub(super) fn answer(listener: Listener) -> Result<Response, Problem> {
         let mut listener = listener?;
         let (part, listener) = match listener.next().await {
             Next::Said(said) => {
-                let mut out = BytesMut::new();
+                // All that is ready is one write.
+                let mut out = BytesMut::with_capacity(said.iter().map(size).sum());
                 let told: usize = said.iter().map(|said| write(said, &mut out)).sum();
                 listener.told(told);
                 (out.freeze(), Some(listener))
@@ -57,18 +66,26 @@ fn write(said: &Said, out: &mut BytesMut) -> usize {
         }
         Said::State(picked) => lines(picked, out),
         Said::Progress(cursor) => {
-            // Without data it would not be dispatched.
-            out.put_slice(b"event: progress\ndata: {}\n");
+            out.put_slice(PROGRESS);
             id(*cursor, out);
             0
         }
     }
 }
 
+/// Room that it needs, at most.
+fn size(said: &Said) -> usize {
+    match said {
+        Said::Record(picked) | Said::State(picked) => {
+            ID + picked.lines().map(|line| line.json.len() + FRAME).sum::<usize>()
+        }
+        Said::Progress(_) => PROGRESS.len() + ID,
+    }
+}
+
 fn lines(picked: &Picked, out: &mut BytesMut) -> usize {
     let mut count = 0;
     for line in picked.lines() {
-        out.reserve(line.json.len() + 64);
         out.put_slice(b"data: ");
         out.put_slice(&line.json);
         out.put_slice(b"\n\n");
@@ -77,6 +94,21 @@ fn lines(picked: &Picked, out: &mut BytesMut) -> usize {
     count
 }
 
-fn id(cursor: secmon_protocol::ids::Cursor, out: &mut BytesMut) {
-    out.put_slice(format!("id: {cursor}\n\n").as_bytes());
+fn id(cursor: Cursor, out: &mut BytesMut) {
+    // Memory grows where it has to; nothing else can fail.
+    let _ = write!(out, "id: {cursor}\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use secmon_protocol::ids::LogId;
+
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_the_longest_id() {
+        let (cursor, mut out) = (Cursor { log: LogId(u64::MAX), n: u64::MAX }, BytesMut::new());
+        id(cursor, &mut out);
+        assert!(out.len() <= ID, "{out:?}");
+    }
 }

@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use futures::SinkExt as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::hub::{Line, Listener, Next, Over, Said};
 
@@ -15,6 +15,11 @@ use crate::hub::{Line, Listener, Next, Over, Said};
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
 /// Largest message of a client, in bytes: it has nothing to say.
 const MAX_MESSAGE: usize = 4 << 10;
+/// Most messages of a client in a [`WINDOW`], pings among them. It has nothing to say; a ping a second is usual. Each ping
+/// is answered, and what it does not read of the answers is held for it.
+const MAX_HEARD: u32 = 256;
+/// See [`MAX_HEARD`].
+const WINDOW: Duration = Duration::from_secs(15);
 /// Pings without any sign of life from the client, after which it is gone: one is sent in each quiet interval.
 const MAX_UNANSWERED: u32 = 3;
 
@@ -31,6 +36,7 @@ pub(super) fn answer(upgrade: WebSocketUpgrade, listener: Listener) -> Response 
 
 async fn serve(mut socket: WebSocket, mut listener: Listener) -> Result<(), axum::Error> {
     let mut unanswered = 0;
+    let (mut heard_since, mut heard_count) = (Instant::now(), 0);
     loop {
         let next = tokio::select! {
             next = listener.next() => next,
@@ -40,7 +46,17 @@ async fn serve(mut socket: WebSocket, mut listener: Listener) -> Result<(), axum
                 // Pings are answered by the library; whatever else it says, it is there.
                 Some(Ok(_)) => {
                     unanswered = 0;
-                    continue;
+                    if heard_since.elapsed() >= WINDOW {
+                        (heard_since, heard_count) = (Instant::now(), 0);
+                    }
+                    heard_count += 1;
+                    if heard_count <= MAX_HEARD {
+                        continue;
+                    }
+                    let reason = "a client has nothing to say here, and says too much".into();
+                    let close = Message::Close(Some(CloseFrame { code: close_code::POLICY, reason }));
+                    let _ = timeout(WRITE_WITHIN, socket.send(close)).await;
+                    return Ok(());
                 }
             },
         };
@@ -93,7 +109,7 @@ fn text(line: &Line) -> Utf8Bytes {
 
 fn close(over: &Over) -> CloseFrame {
     let code = match over {
-        Over::Stopped => close_code::AWAY,
+        Over::Stopped | Over::Slow => close_code::AWAY,
         Over::Ended => close_code::POLICY,
         Over::Refused(_) => close_code::ERROR,
     };

@@ -122,6 +122,18 @@ async fn a_session_is_for_our_own_page_alone_and_outlives_the_bridge() {
         }
         assert_eq!(request.send().await.unwrap().status(), status, "{origin:?}");
     }
+    // Another port is the same site, so that the cookie comes along with what a page there asks for. Reading it was kept from
+    // that page, but not asking: streams, polls that wait, and how long they take.
+    for (name, value, status) in [
+        ("sec-fetch-site", "same-site", 403),
+        ("sec-fetch-site", "cross-site", 403),
+        ("origin", "http://127.0.0.1:1", 403),
+        ("sec-fetch-site", "same-origin", 200),
+        ("sec-fetch-site", "none", 200),
+    ] {
+        let request = bridge.get("/v1/who").header("cookie", &cookie).header(name, value);
+        assert_eq!(request.send().await.unwrap().status(), status, "{name}: {value}");
+    }
     // Signing in from another page would make its reader act as somebody else.
     let evil = bridge.post("/v1/session").header("origin", "http://evil.example").body("{}");
     assert_eq!(evil.send().await.unwrap().status(), 403);

@@ -151,3 +151,47 @@ async fn by_the_unix_socket_one_is_known_by_the_kernels_word_and_needs_no_token(
     bridge.stop().await;
     assert!(!path.exists());
 }
+
+/// Whoever came through a proxy before the socket was the proxy's user, root perhaps; and where `ssh -L` leads to it, any page in
+/// the browser beside could ask in the name of who forwards it.
+#[tokio::test]
+async fn by_the_unix_socket_neither_a_proxys_visitors_nor_pages_are_the_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("http.sock");
+    let config = format!("listen = [\"unix:{}\"]\nhosts = [\"monitor.example.org\"]\n", path.display());
+    let bridge = Bridge::start(&config);
+    let token = bridge.token("laptop");
+    let ask = async |method: &str, headers: &str| {
+        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let path = if method == "GET" { "/v1/who" } else { "/v1/echo" };
+        let request = format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(LONG, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    for host in
+        ["", "Host: x\r\n", "Host: localhost:80\r\n", "Host: 127.0.0.1\r\n", "Host: monitor.example.org\r\n"]
+    {
+        assert_eq!(ask("GET", host).await, "200", "{host}");
+    }
+    for sign in
+        ["X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1", "Via: 1.1 x", "X-Real-IP: 192.0.2.1"]
+    {
+        let headers = format!("Host: x\r\n{sign}\r\n");
+        assert_eq!(ask("GET", &headers).await, "401", "{sign}");
+        let headers = format!("{headers}Authorization: Bearer {token}\r\n");
+        assert_eq!(ask("GET", &headers).await, "200", "{sign}");
+    }
+    for (method, headers, status) in [
+        ("GET", "Host: evil.example\r\n", "421"),
+        ("POST", "Host: evil.example\r\nOrigin: http://evil.example\r\n", "421"),
+        ("POST", "Host: localhost:7380\r\nOrigin: http://evil.example\r\n", "403"),
+        ("POST", "Host: localhost:7380\r\nSec-Fetch-Site: cross-site\r\n", "403"),
+        ("POST", "Host: localhost:7380\r\nOrigin: http://localhost:7380\r\n", "200"),
+        ("POST", "Host: localhost\r\n", "200"),
+    ] {
+        assert_eq!(ask(method, headers).await, status, "{method} {headers}");
+    }
+    bridge.stop().await;
+}
