@@ -77,10 +77,14 @@ impl Tally {
         self.more = true;
         let least =
             self.counts.iter().min_by_key(|(_, count)| **count).map(|(least, count)| (*least, *count));
-        let Some((least, before)) = least else {
-            // There is room for none.
-            self.slack = self.slack.saturating_add(count);
-            return count;
+        let Some((least, before)) = least.filter(|_| self.counts.len() >= KEPT) else {
+            // Other digests have all the room: then there are the places of those that are named.
+            let known = self.top.iter().find(|(kept, ..)| *kept == print).map(|(.., known)| *known);
+            let full = self.top.iter().map(|(.., count)| *count).min().filter(|_| self.top.len() >= KEPT);
+            if known.is_none() {
+                self.slack = self.slack.max(full.unwrap_or_default());
+            }
+            return (known.or(full).unwrap_or_default() + count).min(MAX_COUNT);
         };
         self.counts.remove(&least);
         self.top.retain(|(kept, ..)| *kept != least);
@@ -213,5 +217,12 @@ mod tests {
         );
         tally.add("b", 1, &mut room);
         assert_eq!((tally.distinct().as_str(), room.fingerprints), ("1+", 0));
+        // Where there is no room, those that are named are still counted.
+        tally.add("c", 1, &mut room);
+        tally.add("b", 1, &mut room);
+        assert_eq!(tally.top()[1..], [("b", 2), ("c", 1)]);
+        assert!(tally.top()[0].1 == 3 && tally.exact());
+        ["d", "e", "f", "g", "g"].iter().for_each(|name| tally.add(name, 1, &mut room));
+        assert!(tally.top().len() == KEPT && !tally.exact());
     }
 }

@@ -7,7 +7,7 @@ mod draw;
 mod heard;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -39,6 +39,8 @@ const MAX_DIALOGS: usize = 256;
 /// Most commands at once, of all and of one person: each has up to [`super::view::MAX_KEPT`] in memory.
 const MAX_RUNS: usize = 16;
 const MAX_RUNS_OF_ONE: usize = 4;
+/// Dialogs and runs that are remembered a little longer than they are.
+const MAX_OVER: usize = 64;
 /// Strangers that are logged, once each; later ones are not, until a restart. An operator looks for one that he knows of.
 const MAX_STRANGERS: usize = 256;
 /// Most words that are told about old commands: one per chat in so many seconds.
@@ -138,6 +140,8 @@ pub(crate) struct Core {
     our_name: String,
     dialogs: HashMap<Id, Dialog>,
     runs: HashMap<Id, Going>,
+    /// What ended lately, by a button or as a run: its last button may have been pressed twice.
+    over: VecDeque<Id>,
     strangers: HashSet<(UserId, ChatId)>,
     told_old: HashMap<ChatId, i64>,
     next: Id,
@@ -169,6 +173,7 @@ impl Core {
             our_name: String::new(),
             dialogs: HashMap::new(),
             runs: HashMap::new(),
+            over: VecDeque::new(),
             strangers: HashSet::new(),
             told_old: HashMap::new(),
             next: first,
@@ -376,6 +381,14 @@ impl Core {
     /// A run has ended.
     pub(crate) fn run_over(&mut self, id: Id) {
         self.runs.remove(&id);
+        self.is_over(id);
+    }
+
+    fn is_over(&mut self, id: Id) {
+        if self.over.len() >= MAX_OVER {
+            self.over.pop_front();
+        }
+        self.over.push_back(id);
     }
 
     /// Text that is no command: a value that was asked for, or nothing for us.
@@ -438,7 +451,13 @@ impl Core {
             };
         }
         let Some(dialog) = self.dialogs.get_mut(&id).filter(|dialog| dialog.spot.chat == chat) else {
-            return stale();
+            // Pressed twice by somebody impatient, who is not to send it again; or another button, too late.
+            return match self.runs.contains_key(&id) {
+                true if action == Action::Quit => vec![answer(Some("It runs already: Cancel ends it."))],
+                true => vec![answer(None)],
+                false if self.over.contains(&id) => vec![answer(None)],
+                false => stale(),
+            };
         };
         if dialog.owner != person.id {
             return vec![answer(Some("These buttons are of who sent the command."))];
@@ -456,6 +475,7 @@ impl Core {
         match action {
             Action::Quit => {
                 self.dialogs.remove(&id);
+                self.is_over(id);
                 let html = Html::new().said("✖ Nothing was run.");
                 vec![
                     answer(None),

@@ -261,6 +261,21 @@ fn a_command_is_put_together_by_buttons_and_runs_only_when_run_is_pressed() {
     );
     let again = talk.press(ALICE, OPS, &confirm, "▶ Run");
     assert!(again.orders.is_empty(), "pressed twice, run once");
+    // It was told to send the command again, which would have run it twice.
+    assert_eq!(again.answers, [None]);
+    let no = talk.press(ALICE, OPS, &confirm, "✖ No");
+    assert_eq!(no.answers, [Some("It runs already: Cancel ends it.".to_owned())]);
+    talk.core.run_over(order.id);
+    assert_eq!(talk.press(ALICE, OPS, &confirm, "▶ Run").answers, [None], "it is over meanwhile");
+}
+
+#[test]
+fn who_says_no_twice_is_not_told_to_begin_anew() {
+    let mut talk = Talk::new();
+    let asked = talk.say(ALICE, OPS, "/run web-1");
+    let board = talk.heard(&asked, answer("web-1"));
+    assert_eq!(talk.press(ALICE, OPS, &board, "✖ No").texts, ["✖ Nothing was run."]);
+    assert_eq!(talk.press(ALICE, OPS, &board, "✖ No").answers, [None]);
 }
 
 #[test]
