@@ -138,7 +138,7 @@ pub(super) async fn commands(
 pub(super) async fn get(hub: &Hub, who: &Principal, node: &str) -> Result<NodeDetail, Problem> {
     let asked: Arc<str> = match who.may_see_hub() {
         true => node.into(),
-        false => visible(&*hub.nodes().await?, who, node)?,
+        false => visible(&hub.nodes().await?, who, node)?,
     };
     let get = |client: Client| {
         let node = asked.clone();
