@@ -156,7 +156,7 @@ fn lets_run(rules: &[Rule], node: &str, label: &str) -> bool {
 pub(super) async fn get(hub: &Hub, who: &Principal, node: &str) -> Result<NodeDetail, Problem> {
     let asked: Arc<str> = match who.may_see_hub() {
         true => node.into(),
-        false => visible(&*hub.nodes().await?, who, node)?,
+        false => visible(&hub.nodes().await?, who, node)?,
     };
     let get = |client: Client| {
         let node = asked.clone();
