@@ -208,7 +208,7 @@ impl Default for DigestSection {
         Self {
             after: Span::seconds(10),
             every: Span::seconds(20),
-            window: Span::seconds(5 * 60),
+            window: Span::seconds(15 * 60),
             longest: Span::seconds(6 * 60 * 60),
         }
     }

@@ -25,6 +25,8 @@ use crate::{
 
 /// A call of a service ends within a minute of itself; one that does not is given up.
 const CALL_WITHIN: Duration = Duration::from_secs(90);
+/// From so many failures of the service over one message on, the next in the queue is tried as well: if that is taken, it is the message.
+const SUSPECT: u32 = 3;
 /// What is on its way when the program is to end has so long to get there.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
@@ -41,6 +43,15 @@ pub(crate) struct Delivery {
     pub(crate) aside: Arc<Notify>,
     /// The time.
     pub(crate) clock: Clock,
+}
+
+/// Whose fault it is that a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nobody can say: the service may be out of order.
+    Unknown,
+    /// The message's: another one was taken in the same moment.
+    Message,
 }
 
 /// How a service took it.
@@ -90,8 +101,37 @@ impl Delivery {
             if cancel.is_cancelled() {
                 return Ok(());
             }
-            let Some(result) = self.call(&entry, &cancel).await else { return Ok(()) };
-            pause = self.settle(entry, result, &mut policy).await?;
+            let Some(mut result) = self.call(&entry, &cancel).await else { return Ok(()) };
+            let mut fault = Fault::Unknown;
+            if matches!(result, Err(SendError::Failed { .. }))
+                && entry.tries + 1 >= SUSPECT
+                && self.takes_the_next(&cancel, &mut policy).await?
+            {
+                // It may have come back in this very moment.
+                let Some(again) = self.call(&entry, &cancel).await else { return Ok(()) };
+                (result, fault) = (again, Fault::Message);
+            }
+            pause = self.settle(entry, result, fault, &mut policy).await?;
+        }
+    }
+
+    /// Whether the service, which fails over the head of the queue, takes what stands behind it.
+    async fn takes_the_next(
+        &self,
+        cancel: &CancellationToken,
+        policy: &mut Policy,
+    ) -> Result<bool, NotifyError> {
+        let name = self.destination.name.clone();
+        let Some(next) = self.store.ask("read", move |store| store.behind(&name)).await? else {
+            return Ok(false);
+        };
+        match self.call(&next, cancel).await {
+            Some(Ok(how)) => {
+                self.settle(next, Ok(how), Fault::Unknown, policy).await?;
+                Ok(true)
+            }
+            // Its turn comes; and the program may end.
+            Some(Err(_)) | None => Ok(false),
         }
     }
 
@@ -136,6 +176,7 @@ impl Delivery {
         &self,
         entry: Entry,
         result: Result<How, SendError>,
+        fault: Fault,
         policy: &mut Policy,
     ) -> Result<Option<(secmon_protocol::time::UnixNanos, Instant)>, NotifyError> {
         let (now, name) = (self.clock.now(), self.destination.name.clone());
@@ -160,7 +201,10 @@ impl Delivery {
             Err(error) => error,
         };
         let first = policy.is_well();
-        let then = policy.failed(&error, entry.tries, entry.refusals, rand::random());
+        let then = match (fault, &error) {
+            (Fault::Message, SendError::Failed { .. }) => Then::Aside { wait: Duration::ZERO },
+            _ => policy.failed(&error, entry.tries, entry.refusals, rand::random()),
+        };
         // It quotes a service.
         let reason = secmon_protocol::text::printable(&error.to_string());
         match (&error, first) {

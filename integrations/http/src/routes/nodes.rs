@@ -204,8 +204,6 @@ fn unknown(node: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use secmon_protocol::message::client::Role;
-
     use super::*;
     use crate::access::By;
 
@@ -232,11 +230,6 @@ mod tests {
             assert!(problem.near.is_empty() && problem.detail.contains("there is no node"), "{problem:?}");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn the_rules_of_the_hub_add_up_and_a_viewer_runs_nothing() {

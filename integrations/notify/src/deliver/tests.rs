@@ -22,11 +22,17 @@ struct Script {
     /// What was asked: `send 1`, `edit r1 2`, with an error's place behind a `!`.
     asked: Mutex<Vec<String>>,
     edits: bool,
+    /// It fails whenever it is sent this one.
+    poison: Option<&'static str>,
 }
 
 impl Script {
     fn ask(&self, what: String) -> Result<(), SendError> {
-        let error = self.errors.lock().unwrap().pop_front();
+        let poison = self.poison.filter(|id| what == format!("send {id}"));
+        let error = match poison {
+            Some(_) => Some(SendError::Failed { reason: "500".to_owned() }),
+            None => self.errors.lock().unwrap().pop_front(),
+        };
         self.asked.lock().unwrap().push(if error.is_some() { format!("{what} !") } else { what });
         error.map_or(Ok(()), Err)
     }
@@ -58,9 +64,12 @@ struct Stage {
 
 impl Stage {
     fn new(edits: bool, errors: impl IntoIterator<Item = SendError>) -> Self {
+        Self::with(Script { errors: Mutex::new(errors.into_iter().collect()), edits, ..Script::default() })
+    }
+
+    fn with(script: Script) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let script =
-            Arc::new(Script { errors: Mutex::new(errors.into_iter().collect()), edits, ..Script::default() });
+        let script = Arc::new(script);
         let names = ["a".to_owned()];
         let (store, _) = Store::open(folder.path(), Limits::default(), &names, UnixNanos(0)).unwrap();
         let (store, _ending) = StoreThread::start(store).unwrap();
@@ -161,6 +170,35 @@ async fn what_is_refused_three_times_is_set_aside_and_the_next_goes() {
     assert_eq!(stage.asked(), ["send 1 !", "send 1 !", "send 1 !", "send 2"]);
     let aside = failed::list(stage.folder.path()).unwrap();
     assert_eq!((aside.len(), aside[0].notice.id.as_str(), aside[0].tries), (1, "1", 3));
+    stage.end().await;
+}
+
+/// It took an hour of tries, in which nothing behind it got through, critical or not.
+#[tokio::test]
+async fn a_message_over_which_the_service_fails_holds_up_the_others_for_seconds_only() {
+    let stage = Stage::with(Script { poison: Some("1"), ..Script::default() });
+    for id in ["1", "2", "3"] {
+        stage.tell(id, None).await;
+    }
+    stage.done().await;
+    assert_eq!(stage.asked(), ["send 1 !", "send 1 !", "send 1 !", "send 2", "send 1 !", "send 3"]);
+    let failed = failed::list(stage.folder.path()).unwrap();
+    assert_eq!(failed.iter().map(|one| one.notice.id.as_str()).collect::<Vec<_>>(), ["1"]);
+    stage.end().await;
+}
+
+/// The service is out of order: nothing is set aside, and nothing is told before what stood before it.
+#[tokio::test]
+async fn while_the_service_fails_over_everything_nothing_is_set_aside_and_the_order_stays() {
+    let failed = || SendError::Failed { reason: "502".to_owned() };
+    // The head three times, then the next as well, then the head again.
+    let stage = Stage::new(false, std::iter::repeat_with(failed).take(4));
+    for id in ["1", "2"] {
+        stage.tell(id, None).await;
+    }
+    stage.done().await;
+    assert_eq!(stage.asked(), ["send 1 !", "send 1 !", "send 1 !", "send 2 !", "send 1", "send 2"]);
+    assert!(failed::list(stage.folder.path()).unwrap().is_empty());
     stage.end().await;
 }
 

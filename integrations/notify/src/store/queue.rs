@@ -45,6 +45,11 @@ pub(crate) enum Taken<'a> {
     Edited,
 }
 
+/// The queue of a destination, in the order of [`entry`].
+const ENTRY: &str = "SELECT q.id, q.notice, q.version, q.thread, q.last, t.receipt, q.tries, q.refusals
+    FROM queue AS q LEFT JOIN threads AS t ON t.destination = q.destination AND t.thread = q.thread
+    WHERE q.destination = ?1 ORDER BY q.id";
+
 /// What waits without a text that can be read: of a later version perhaps.
 fn notice(json: &str) -> Option<Notice> {
     serde_json::from_str(json).ok()
@@ -79,11 +84,7 @@ impl Store {
         loop {
             let found = self
                 .db
-                .prepare_cached(
-                    "SELECT q.id, q.notice, q.version, q.thread, q.last, t.receipt, q.tries, q.refusals
-                     FROM queue AS q LEFT JOIN threads AS t ON t.destination = q.destination AND t.thread = q.thread
-                     WHERE q.destination = ?1 ORDER BY q.id LIMIT 1",
-                )?
+                .prepare_cached(&format!("{ENTRY} LIMIT 1"))?
                 .query_row([destination], |row| entry(row, destination))
                 .optional()?;
             match found.transpose() {
@@ -97,6 +98,16 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// What stands behind the head of the queue of a destination; none where there is nothing, or nothing that can be read.
+    pub(crate) fn behind(&self, destination: &str) -> Result<Option<Entry>, StoreError> {
+        let found = self
+            .db
+            .prepare_cached(&format!("{ENTRY} LIMIT 1 OFFSET 1"))?
+            .query_row([destination], |row| entry(row, destination))
+            .optional()?;
+        Ok(found.and_then(Result::ok))
     }
 
     /// A service took it. What came into its place meanwhile is sent next time round.

@@ -30,7 +30,7 @@ fn a_burst_is_one_message_that_grows_and_ends_with_a_summary() {
     let last = told.last().unwrap();
     assert_eq!(
         title(last),
-        "598 214 failed logins in 4m 58s from 3 addresses on web-1, top users root, admin, test"
+        "1198 214 failed logins in 4m 58s from 3 addresses on web-1, top users root, admin, test"
     );
     assert!(told.len() < 20, "{}", told.len());
     let threads: Vec<_> = told.iter().map(|told| told.thread.clone().unwrap()).collect();
@@ -57,7 +57,7 @@ fn a_service_that_cannot_edit_gets_the_opening_and_the_summary() {
         world.titles(),
         [
             "10 10 failed logins in 9s from 192.0.2.9 on web-1, user root",
-            "399 100 failed logins in 1m 39s from 192.0.2.9 on web-1, user root",
+            "999 100 failed logins in 1m 39s from 192.0.2.9 on web-1, user root",
             // One that stays alone is told once.
             "2010 web-2: failed password for admin from 192.0.2.10 port 50022",
         ]
