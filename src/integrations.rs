@@ -25,8 +25,18 @@ pub(crate) struct Own {
 
 impl Own {
     fn load<T: DeserializeOwned + Default>(&self, role: &str) -> Result<T, Failed> {
-        let usual = Path::new("/etc/secmon").join(role).with_extension("toml");
-        Ok(config::read(self.config.as_deref(), &usual)?)
+        Ok(config::read(self.config.as_deref(), &usual(role))?)
+    }
+
+    #[cfg(any(feature = "telegram", feature = "discord"))]
+    /// Says with what is wrong in a configuration that there is none.
+    fn explain(&self, role: &str, failed: Failed) -> Failed {
+        let usual = usual(role);
+        if self.config.is_some() || usual.exists() {
+            return failed;
+        }
+        let Failed(error, code) = failed;
+        Failed(format!("{error}; there is no {} (another one: --config FILE)", usual.display()), code)
     }
 
     fn state_dir(&self, configured: Option<PathBuf>, role: &str) -> Result<PathBuf, Failed> {
@@ -35,6 +45,11 @@ impl Own {
             None => Ok(config::state_dir(None)?.join(role)),
         }
     }
+}
+
+/// The configuration that a role reads where none is named.
+fn usual(role: &str) -> PathBuf {
+    Path::new("/etc/secmon").join(role).with_extension("toml")
 }
 
 fn socket_of(asked: Option<PathBuf>, configured: Option<PathBuf>) -> PathBuf {
@@ -85,7 +100,7 @@ The token is read from a file or from systemd's credentials. docs/telegram.md ex
         let TelegramArgs { own, what } = arguments;
         let config: Config = own.load(NAME)?;
         let place = place(NAME, &own, config.state_dir.clone(), socket_of(socket, config.socket.clone()))?;
-        let telegram = Telegram::new(config)?;
+        let telegram = Telegram::new(config).map_err(|error| own.explain(NAME, error.into()))?;
         match what {
             Some(What::Test { chat }) => test(&telegram.destinations(), chat.as_deref()),
             None => serve(async |cancel| Ok(telegram.run(place, cancel).await?)),
@@ -138,7 +153,7 @@ the configuration.")]
         let DiscordArgs { own, what } = arguments;
         let config: Config = own.load(NAME)?;
         let place = place(NAME, &own, config.state_dir.clone(), socket_of(socket, config.socket.clone()))?;
-        let discord = Discord::new(config)?;
+        let discord = Discord::new(config).map_err(|error| own.explain(NAME, error.into()))?;
         match what {
             Some(What::Test { destination }) => test(&discord.destinations(), destination.as_deref()),
             None => serve(async |cancel| Ok(discord.run(place, cancel).await?)),
