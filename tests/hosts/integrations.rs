@@ -39,13 +39,10 @@ pub(crate) fn units(site: &mut Site<'_>) {
     let rules = site::block_of("    [[access]]\n    users = \"secmon-http\"").join("\n");
     let others = "\n[[access]]\nusers = [\"secmon-telegram\", \"secmon-discord\"]\nrole = \"viewer\"\n";
     host.write("/etc/secmon/secmon.toml", 0o644, &(rules + others));
-    // The unit's credential. A host of these tests has no place to mount it, so that the bot reads a file of its own instead.
-    for token in ["/etc/secmon/telegram.token", "/etc/secmon/bot.token"] {
-        host.write(token, 0o600, "123456789:AAF-a-secret-of-the-bot-in-a-test_0\n");
-    }
-    host.check("chown", &["secmon-telegram", "/etc/secmon/bot.token"]);
+    host.write("/etc/secmon/telegram-token", 0o600, "123456789:AAF-a-secret-of-the-bot-in-a-test_0\n");
+    host.check("chown", &["secmon-telegram", "/etc/secmon/telegram-token"]);
     // Nobody listens there: what is to be told waits.
-    let telegram = "api = \"http://127.0.0.1:9\"\ntoken_file = \"/etc/secmon/bot.token\"\n[[chats]]\nid = 5\nname = \"ops\"\n";
+    let telegram = "api = \"http://127.0.0.1:9\"\ntoken_file = \"/etc/secmon/telegram-token\"\n[[chats]]\nid = 5\nname = \"ops\"\n";
     host.write("/etc/secmon/telegram.toml", 0o644, telegram);
     let discord = "[[webhook]]\nname = \"siem\"\nurl_file = \"/etc/secmon/siem.url\"\nunsigned = true\n";
     host.write("/etc/secmon/discord.toml", 0o644, discord);
