@@ -27,7 +27,7 @@ const UNITS: [(&str, &str); 2] = [
 
 /// The documentation's lines that make the user, its folder, and the papers of the node.
 pub(crate) fn joining() -> Vec<String> {
-    site::block_of("    useradd --system --user-group")
+    site::block_of("    useradd --system --user-group --home-dir")
 }
 
 /// The documentation's command that asks what the node would see as its unit has it.

@@ -299,7 +299,9 @@ mod tests {
         let mut lines =
             ends.map(|end| format!("{} {}", exit_code(&end), ecs::run_ended(&end, None))).join("\n");
         let usage = Usage { wall_ns: 5, user_ns: 4, system_ns: 3, max_rss: 2, output: 1 };
-        lines.push_str(&format!("\n{}", ecs::run_ended(&RunEnd::Exited(0), Some(&usage))));
+        let mut used = ecs::run_ended(&RunEnd::Exited(0), Some(&usage));
+        used.sort_all_objects();
+        lines.push_str(&format!("\n{used}"));
         insta::assert_snapshot!(lines, @r#"
         3 {"end":"exited","exit_code":3}
         137 {"end":"signalled","signal":9}
